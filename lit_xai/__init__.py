@@ -1,0 +1,1 @@
+"""Train image classifiers whose explanations are robust, and prove it."""

@@ -1,0 +1,1 @@
+"""Perturbations that change an explanation and keep the prediction."""

@@ -1,0 +1,151 @@
+"""The interface of attacks on explanations, and the one place where their effect is measured."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lit_xai.attributions.base import Attribution, Explain
+from lit_xai.domain import check_pixels
+from lit_xai.gate import evaluating, measuring
+from lit_xai.noise import Noise
+from lit_xai.types import AttackResult, Batch
+
+Donors = Callable[[], Iterable[Batch]]
+
+_ROUNDING = 1e-5
+
+
+class Attack(ABC):
+    """A perturbation of images: frozen settings and one method.
+
+    An attack with a field `eps` promises to stay within that L-infinity radius; `run_attack` holds it to that.
+
+    Attributes:
+        needs_gradient: Whether it differentiates the explanation, which must then be differentiable.
+    """
+
+    needs_gradient: ClassVar[bool]
+
+    def prepare(self, model: nn.Module, donors: Donors) -> "Attack":  # noqa: ARG002
+        """Return a copy that knows what it needs of the network and of other images; by default, the attack itself.
+
+        Args:
+            model: Maps pixels in [0, 1] to logits.
+            donors: Returns the images that may be injected, batch by batch, the same in every process.
+        """
+        return self
+
+    def eligible(self, image: Tensor, logits: Tensor) -> Tensor:
+        """Say which samples the attack can be tried on; the others are excluded and counted.
+
+        Args:
+            image: Pixels in [0, 1], (N, C, H, W).
+            logits: Of these images, (N, K).
+
+        Returns:
+            (N,), bool; by default all true.
+        """
+        return torch.ones(len(image), dtype=torch.bool, device=logits.device)
+
+    @abstractmethod
+    def perturb(self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+        """Return attacked images.
+
+        Args:
+            model: Maps pixels in [0, 1] to logits, in evaluation mode and frozen.
+            explain: The explanation under attack.
+            image: Pixels in [0, 1], (N, C, H, W).
+            target: Classes predicted for the images, (N,), int64.
+            noise: The randomness, keyed by sample.
+
+        Returns:
+            Pixels in [0, 1], (N, C, H, W); the clean image where nothing acceptable was found.
+        """
+
+
+class Criterion(ABC):
+    """What an attack with several iterates or restarts minimises, for each sample."""
+
+    @abstractmethod
+    def score(self, clean_map: Tensor, attacked_map: Tensor) -> Tensor:
+        """Score attacked maps against clean ones, both (N, H, W) and non-negative; the lower, the stronger, (N,)."""
+
+
+def run_attack(
+    model: nn.Module, attribution: Attribution, attack: Attack, batch: Batch, seed: int, clean: Tensor | None = None
+) -> AttackResult:
+    """Attack a batch and measure what came of it.
+
+    Args:
+        model: Maps pixels in [0, 1] to logits. Its mode and its parameters are left as they were.
+        attribution: The explanation under attack.
+        attack: The attack, prepared if it needs to be.
+        batch: N samples.
+        seed: Of the attack's and the explanation's noise.
+        clean: Maps of the clean images, if they are known already.
+
+    Returns:
+        Images, logits and maps before and after. The maps explain the class predicted for the clean image, under the
+        same noise.
+
+    Raises:
+        TypeError: If the attack differentiates and the attribution is not differentiable.
+        ValueError: If pixels are outside [0, 1], a map is not finite, or the attack leaves its radius.
+    """
+    if attack.needs_gradient and not attribution.differentiable:
+        raise TypeError(
+            f"Expected a differentiable attribution for {type(attack).__name__}, but got {type(attribution).__name__}. "
+            "Use an attack that needs no gradient."
+        )
+    with measuring(), evaluating(model):
+        image, label, sample_id = (tensor.detach().clone() for tensor in batch)
+        check_pixels(image)
+        noise = Noise(seed, sample_id)
+        explain = attribution.bind(model, noise.child("attribution"))
+        logits, target = _predict(model, image)
+        image_adv = attack.perturb(model, explain, image, target, noise.child("attack")).detach()
+        _check_attacked(attack, image, image_adv)
+        logits_adv, predicted_adv = _predict(model, image_adv)
+        with torch.no_grad():
+            attribution_clean = explain(image, target) if clean is None else clean.detach().clone()
+            attribution_adv = explain(image_adv, target)
+        for maps in (attribution_clean, attribution_adv):
+            _check_maps(maps, sample_id)
+    return AttackResult(
+        image=image,
+        image_adv=image_adv,
+        label=label,
+        target=target,
+        sample_id=sample_id,
+        logits=logits,
+        logits_adv=logits_adv,
+        attribution=attribution_clean,
+        attribution_adv=attribution_adv,
+        applied=(image_adv != image).flatten(1).any(dim=1),
+        kept=predicted_adv == target,
+    )
+
+
+def _predict(model: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        logits = model(image)
+    return logits, logits.argmax(dim=1)
+
+
+def _check_attacked(attack: Attack, image: Tensor, image_adv: Tensor) -> None:
+    if image_adv.shape != image.shape:
+        raise ValueError(f"Expected attacked images {tuple(image.shape)}, but got {tuple(image_adv.shape)}.")
+    check_pixels(image_adv)
+    eps = getattr(attack, "eps", 1.0)
+    distance = (image_adv - image).abs().max().item() if image.numel() else 0.0
+    if distance > eps + _ROUNDING:
+        raise ValueError(f"Expected {type(attack).__name__} within `eps` {eps:g}, but got a distance of {distance:g}.")
+
+
+def _check_maps(maps: Tensor, sample_id: Tensor) -> None:
+    broken = ~maps.isfinite().flatten(1).all(dim=1)
+    if bool(broken.any()):
+        raise ValueError(f"Expected finite maps, but got NaN or infinity for sample {sample_id[broken][0].item()}.")

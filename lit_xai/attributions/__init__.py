@@ -1,0 +1,1 @@
+"""Explanations of a prediction, twice differentiable where the method is."""

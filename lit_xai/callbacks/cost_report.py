@@ -1,0 +1,72 @@
+"""What an evaluation costs, counted before it starts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_xai.evaluation.grid import Grid
+from lit_xai.gate import evaluating, measuring
+from lit_xai.types import Batch
+
+
+@dataclass
+class Passes:
+    """Images that went through a network.
+
+    Attributes:
+        forward: Images of all forward passes.
+        backward: Images of all backward passes that reached the pixels; a second derivative counts as two.
+    """
+
+    forward: int = 0
+    backward: int = 0
+
+
+@contextmanager
+def counting(model: nn.Module) -> Iterator[Passes]:
+    """Count the passes that a network makes inside."""
+    passes = Passes()
+
+    def on_gradient(gradient: Tensor) -> None:
+        passes.backward += len(gradient)
+
+    def on_forward(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        image = arguments[0]
+        passes.forward += len(image)
+        if image.requires_grad:
+            image.register_hook(on_gradient)
+
+    handle = model.register_forward_pre_hook(on_forward)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def count_passes(grid: Grid, model: nn.Module, batch: Batch) -> Passes:
+    """Run a prepared grid on one sample, as if it were classified correctly, and count its passes.
+
+    A grid that cannot run on such images fails here, before anything was trained.
+
+    Args:
+        grid: Prepared; it forgets earlier samples.
+        model: Maps pixels in [0, 1] to logits.
+        batch: Samples; the first is used.
+
+    Returns:
+        Passes for one sample.
+    """
+    device = next(model.parameters()).device
+    with measuring():
+        image = batch.image[:1].to(device).clone()
+        with evaluating(model), torch.no_grad():
+            label = model(image).argmax(dim=1)
+        grid.reset()
+        with counting(model) as passes:
+            grid.update(model, Batch(image, label, batch.sample_id[:1]))
+        grid.reset()
+    return passes

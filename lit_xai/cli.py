@@ -1,0 +1,120 @@
+"""The training command."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as pl
+import wandb
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from lit_xai.data.base import ImageDataModule
+from lit_xai.errors import one_line_errors, refuse
+from lit_xai.module import LitClassifier
+from lit_xai.runs import fill_in, keep_wandb_inside, new_run_directory
+
+_RUN_DIR = "LIT_XAI_RUN_DIR"
+
+
+class Parser(LightningArgumentParser):
+    """A parser that refuses in a few lines, without a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
+        refuse(message)
+
+
+class _RunRecord(SaveConfigCallback):
+    """Write the whole configuration into the run directory and send it, nested, to every logger."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        text = self.parser.dump(self.config, skip_none=False)
+        (Path(trainer.default_root_dir) / "config.yaml").write_text(text)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(yaml.safe_load(text))
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI with a run directory for each run."""
+
+    run_dir: Path
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the subcommands, with the arguments of the trainer's methods that are set elsewhere."""
+        left_out = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        return dict.fromkeys(("fit", "validate", "test"), left_out)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run directory's options, and let the data say how many classes there are."""
+        parser.add_argument("--experiment", type=str, help="Name of the runs (default: the first config file's name).")
+        parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of all runs.")
+        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Make the run directory and put its path where the configuration has `{run_dir}`."""
+        config = self.config[self.subcommand]
+        self.run_dir = self._run_directory()
+        keep_wandb_inside(self.run_dir)
+        config["trainer"] = fill_in(config["trainer"], self.run_dir)
+        config["trainer"]["default_root_dir"] = str(self.run_dir)
+
+    def instantiate_classes(self) -> None:
+        """Build everything; leave no empty run behind if that fails."""
+        try:
+            super().instantiate_classes()
+        except BaseException:
+            if self.run_dir.is_dir() and not any(self.run_dir.iterdir()):
+                self.run_dir.rmdir()
+            raise
+
+    def _run_directory(self) -> Path:
+        config = self.config[self.subcommand]
+        experiment = config["experiment"] or (Path(str(config["config"][0])).stem if config["config"] else "default")
+        if int(os.environ.get("LOCAL_RANK", "0")):
+            # Only the first process writes; a launcher that is not Lightning's own does not hand its directory on.
+            return Path(os.environ.get(_RUN_DIR, config["runs"] / experiment))
+        run_dir = new_run_directory(config["runs"], experiment)
+        os.environ[_RUN_DIR] = str(run_dir)
+        return run_dir
+
+
+def _closing_words(run_dir: Path) -> str:
+    lines = [f"Run directory: {run_dir}"]
+    if (run_dir / "metrics.csv").is_file():
+        lines.append(f"Curves:        {run_dir / 'metrics.csv'}")
+    if (run_dir / "explanations").is_dir():
+        lines.append(f"Explanations:  {run_dir / 'explanations'}")
+    for checkpoint in sorted((run_dir / "checkpoints").glob("last*.ckpt")):
+        lines.append(f"Evaluate it:   lit-xai-evaluate -c configs/evaluate/quick.yaml --checkpoints {checkpoint}")
+    for offline in sorted((run_dir / "wandb").glob("offline-run-*")):
+        lines += [f"Look at it:    wandb leet run {offline}", f"Sync it:       wandb sync {offline}"]
+    return "\n".join(lines) + "\n"
+
+
+def train_cli(args: Sequence[str] | None = None) -> None:
+    """Train, validate or test as the command line says.
+
+    Args:
+        args: Arguments, as on the command line; those of the process if None.
+    """
+    try:
+        with one_line_errors():
+            cli = TrainCLI(
+                LitClassifier,
+                ImageDataModule,
+                save_config_callback=_RunRecord,
+                save_config_kwargs={"save_to_log_dir": False},
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                parser_class=Parser,
+                args=list(args) if args is not None else None,
+            )
+    finally:
+        os.environ.pop(_RUN_DIR, None)
+        if wandb.run is not None:
+            wandb.finish()
+    if cli.trainer.is_global_zero:
+        sys.stdout.write(_closing_words(cli.run_dir))

@@ -1,0 +1,1 @@
+"""Data modules whose batches carry pixels in [0, 1] and the position of each sample."""

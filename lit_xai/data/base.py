@@ -1,0 +1,169 @@
+"""The data module that every data set shares."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+
+from lit_xai.data.samplers import evaluation_order, stratified, training_order
+from lit_xai.types import Batch
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Images(Dataset[Batch]):
+    """Images held in memory as bytes.
+
+    Args:
+        pixels: (N, C, H, W), uint8.
+        labels: (N,), int64.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    @classmethod
+    def from_bytes(cls, pixels: np.ndarray, labels: np.ndarray) -> "Images":
+        """Copy arrays of pixels (N, C, H, W) and labels (N,), both of bytes."""
+        return cls(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)))
+
+    def first(self, size: int | None) -> "Images":
+        """Return the first samples; all if None."""
+        return Images(self.pixels[:size], self.labels[:size])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return Batch(self.pixels[index].float() / 255, self.labels[index], torch.tensor(index))
+
+
+class ImageDataModule(pl.LightningDataModule, ABC):
+    """Batches of pixels in [0, 1] with labels and positions; evaluation never pads.
+
+    Args:
+        batch_size: Images of a training batch, over all processes.
+        eval_batch_size: Images of an evaluation batch, in each process.
+        limits: How many of the first images of each split are used; None for all.
+        num_workers: Processes that load data.
+        donor_split: Where attacks that inject other images find them: `train`, `val` or `test`.
+        seed: Of the order of the training images.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    num_classes: int
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        eval_batch_size: int,
+        limits: Mapping[str, int | None],
+        num_workers: int,
+        donor_split: Split,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        for name, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            if size < 1:
+                raise ValueError(f"Expected `{name}` of at least 1, but got {size}.")
+        for split, limit in limits.items():
+            if limit is not None and limit < 1:
+                raise ValueError(f"Expected `max_{split}` of at least 1, but got {limit}. Leave it out for all images.")
+        if donor_split not in ("train", "val", "test"):
+            raise ValueError(f"Expected `donor_split` as train, val or test, but got {donor_split}.")
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.limits = dict(limits)
+        self.num_workers = num_workers
+        self.donor_split = donor_split
+        self.seed = seed
+        self._images: dict[Split, Images] = {}
+
+    @abstractmethod
+    def read(self, split: Split) -> Images:
+        """Read a whole split.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is damaged.
+        """
+
+    def images(self, split: Split) -> Images:
+        """Return a split, cut to its limit; it is read once."""
+        if split not in self._images:
+            self._images[split] = self.read(split).first(self.limits[split])
+        return self._images[split]
+
+    def setup(self, stage: str) -> None:
+        for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
+            self.images(split)  # type: ignore[arg-type]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        world_size, rank = self._processes()
+        if self.batch_size % world_size:
+            raise ValueError(f"Expected `batch_size` as a multiple of {world_size} processes, but got {self.batch_size}.")
+        images = self.images("train")
+        return self._loader(images, self.batch_size // world_size, training_order(images, world_size, rank, self.seed))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self.evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self.evaluation_loader("test")
+
+    def evaluation_loader(
+        self, split: Split, max_samples: int | None = None, seed: int = 0, batch_size: int | None = None
+    ) -> DataLoader[Batch]:
+        """Return this process's share of a split, or of a stratified, seeded subset of it.
+
+        Args:
+            split: `train`, `val` or `test`.
+            max_samples: Size of the subset; None for all.
+            seed: Of the subset.
+            batch_size: Images of a batch; `eval_batch_size` if None.
+        """
+        images: Dataset[Batch] = self.images(split)
+        if max_samples is not None:
+            images = Subset(images, stratified(self.images(split).labels, max_samples, seed))
+        return self._loader(images, batch_size or self.eval_batch_size, evaluation_order(images, *self._processes()))
+
+    def donors(self) -> Iterable[Batch]:
+        """Return all images of the donor split, in their order, in every process."""
+        return self._loader(self.images(self.donor_split), self.eval_batch_size, None)
+
+    def _processes(self) -> tuple[int, int]:
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _loader(self, images: Dataset[Batch], batch_size: int, sampler: Sampler[int] | None) -> DataLoader[Batch]:
+        return DataLoader(
+            images,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def first_directory_with(name: str, candidates: Iterable[Path], remedy: str) -> Path:
+    """Return the first directory that holds a file, plain or gzipped.
+
+    Raises:
+        FileNotFoundError: If none does.
+    """
+    tried = list(candidates)
+    for directory in tried:
+        if (directory / name).is_file() or (directory / f"{name}.gz").is_file():
+            return directory
+    raise FileNotFoundError(f"Expected {name} in {' or '.join(map(str, tried))}, but got no such file. {remedy}")

@@ -1,0 +1,77 @@
+"""The pixel domain [0, 1]: the only place that checks and clamps pixels."""
+
+from torch import Tensor
+
+
+def check_pixels(image: Tensor) -> None:
+    """Refuse anything but a batch of finite pixels in [0, 1].
+
+    Args:
+        image: Pixels, (N, C, H, W).
+
+    Raises:
+        TypeError: If the pixels are not of a floating type.
+        ValueError: If the shape is not (N, C, H, W), or a pixel is outside [0, 1] or NaN.
+    """
+    if not image.is_floating_point():
+        raise TypeError(f"Expected floating pixels in [0, 1], but got {image.dtype}. Divide 8-bit pixels by 255.")
+    if image.ndim != 4:
+        raise ValueError(f"Expected images of shape (N, C, H, W), but got {tuple(image.shape)}.")
+    if image.numel() and not bool(((image >= 0) & (image <= 1)).all()):
+        low, high = image.min().item(), image.max().item()
+        raise ValueError(
+            f"Expected pixels in [0, 1], but got values in [{low:.4g}, {high:.4g}]. "
+            "Normalise inside the model, not in the data."
+        )
+
+
+def check_eps(eps: float, name: str = "eps") -> None:
+    """Refuse a radius outside (0, 1].
+
+    Args:
+        eps: The radius, in pixel units of [0, 1].
+        name: The option's name, for the message.
+
+    Raises:
+        ValueError: If `eps` is not in (0, 1].
+    """
+    if not 0 < eps <= 1:
+        raise ValueError(f"Expected `{name}` in (0, 1], but got {eps:g}. Write 8/255 as 0.0314.")
+
+
+def project_linf(image: Tensor, center: Tensor, eps: float) -> Tensor:
+    """Return the nearest image within `eps` of `center` in every pixel, and within [0, 1].
+
+    Args:
+        image: Any values, (N, C, H, W).
+        center: Pixels in [0, 1], (N, C, H, W).
+        eps: Radius, in pixel units of [0, 1].
+
+    Returns:
+        Pixels in [0, 1], (N, C, H, W).
+
+    Example:
+        >>> import torch
+        >>> project_linf(torch.full((1, 1, 1, 2), 0.9), torch.tensor([0.5, 1.0]).view(1, 1, 1, 2), eps=0.25)
+        tensor([[[[0.7500, 0.9000]]]])
+    """
+    return image.clamp(center - eps, center + eps).clamp(0.0, 1.0)
+
+
+def project_l2(image: Tensor, center: Tensor, eps: float) -> Tensor:
+    """Return an image within Euclidean distance `eps` of `center`, and within [0, 1].
+
+    The difference is scaled back to the sphere, then clamped. Both sets are convex and contain the centre, so the
+    result is in both of them.
+
+    Args:
+        image: Any values, (N, C, H, W).
+        center: Pixels in [0, 1], (N, C, H, W).
+        eps: Radius, in pixel units of [0, 1], over all pixels of one image.
+
+    Returns:
+        Pixels in [0, 1], (N, C, H, W).
+    """
+    difference = image - center
+    norm = difference.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    return (center + difference * (eps / norm).clamp_max(1.0)).clamp(0.0, 1.0)

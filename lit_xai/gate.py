@@ -1,0 +1,57 @@
+"""Enter and leave the state in which a network is explained or attacked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """Leave inference mode and enable gradients, locally.
+
+    Tensors made in inference mode stay unusable by autograd: clone them inside.
+    """
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Put a network into the one state in which explanations are compared, and restore it after.
+
+    Inside, every module is in evaluation mode, no parameter requires a gradient, autocast is off (explanations in
+    half precision differ as if attacked) and attention uses the kernel that has a second derivative.
+
+    Args:
+        model: Any network.
+
+    Yields:
+        The same network.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    frozen = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    devices = {parameter.device.type for parameter, _ in frozen} | {"cpu"}
+    try:
+        model.eval()
+        for parameter, _ in frozen:
+            parameter.requires_grad_(requires_grad=False)
+        with _no_autocast(devices), sdpa_kernel(SDPBackend.MATH):
+            yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, requires_grad in frozen:
+            parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def _no_autocast(devices: set[str]) -> Iterator[None]:
+    if not devices:
+        yield
+        return
+    first, *rest = sorted(devices)
+    with torch.autocast(first, enabled=False), _no_autocast(set(rest)):
+        yield

@@ -1,0 +1,1 @@
+"""Scores of an explanation before an attack against the one after it."""

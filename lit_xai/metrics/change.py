@@ -1,0 +1,41 @@
+"""How much of an explanation an attack replaces."""
+
+from torch import Tensor, nn
+
+from lit_xai.metrics.base import SampleMetric
+from lit_xai.metrics.maps import check_pair
+from lit_xai.noise import Noise
+from lit_xai.types import AttackResult
+
+
+def explanation_change(first: Tensor, second: Tensor) -> Tensor:
+    """Return the change of an attribution relative to its size (Pesce et al., 2025, arXiv 2511.10088).
+
+    Args:
+        first: Signed attributions of the clean images, (N, ...).
+        second: Signed attributions of the attacked images, (N, ...).
+
+    Returns:
+        Percent, 100 * sum |first - second| / sum |first|, (N,). It can exceed 100; NaN where the first is all zero.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> explanation_change(torch.tensor([[1.0, -1.0]]), torch.tensor([[1.0, 1.0]]))
+        tensor([100.])
+    """
+    check_pair(first, second)
+    size = first.flatten(1).abs().sum(dim=1)
+    change = 100 * (first - second).flatten(1).abs().sum(dim=1) / size
+    return change.masked_fill(size == 0, float("nan"))
+
+
+class ExplanationChange(SampleMetric):
+    """Mean change of the signed attribution, channel by channel, in percent (Pesce et al., 2025, arXiv 2511.10088)."""
+
+    higher_is_better = False
+
+    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
+        return explanation_change(result.attribution, result.attribution_adv)

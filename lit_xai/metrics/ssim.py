@@ -1,0 +1,26 @@
+"""How alike the clean and the attacked image look."""
+
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from lit_xai.metrics.base import SampleMetric
+from lit_xai.noise import Noise
+from lit_xai.types import AttackResult
+
+
+class ImageSSIM(SampleMetric):
+    """Mean structural similarity of the clean and the attacked image (Wang et al., 2004).
+
+    Gaussian window of 11 x 11 pixels and standard deviation 1.5, k1 = 0.01, k2 = 0.03, data range 1.
+    """
+
+    higher_is_better = True
+
+    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
+        if not len(result.image):
+            return result.image.new_zeros(0)
+        similarity = structural_similarity_index_measure(
+            result.image_adv, result.image, data_range=1.0, reduction="none"
+        )
+        assert isinstance(similarity, Tensor)
+        return similarity.view(len(result.image))

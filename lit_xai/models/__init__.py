@@ -1,0 +1,1 @@
+"""Networks, and the softplus twin that attacks differentiate."""

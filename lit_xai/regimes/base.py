@@ -1,0 +1,42 @@
+"""The interface of training regimes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from lit_xai.noise import Noise
+from lit_xai.types import Batch, RegimeLoss
+
+Donors = Callable[[], Iterable[Batch]]
+
+
+class Regime(ABC):
+    """A way of training: frozen settings and one objective."""
+
+    def prepare(self, model: nn.Module, donors: Donors) -> "Regime":  # noqa: ARG002
+        """Return a copy that knows what it needs of the network and of other images; by default, the regime itself.
+
+        Args:
+            model: Maps pixels in [0, 1] to logits.
+            donors: Returns the images that may be injected, batch by batch, the same in every process.
+        """
+        return self
+
+    def at(self, progress: float) -> "Regime":  # noqa: ARG002
+        """Return the regime as it is at a share of the training, in [0, 1]; by default, the regime itself."""
+        return self
+
+    @abstractmethod
+    def loss(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> RegimeLoss:
+        """Return the objective of a batch.
+
+        Args:
+            model: Maps pixels in [0, 1] to logits, in training mode.
+            image: Pixels in [0, 1], (N, C, H, W).
+            label: Class indices, (N,), int64.
+            noise: The randomness, keyed by sample and epoch.
+
+        Returns:
+            The scalar to minimise, a mean over the batch, with its logits and its parts.
+        """

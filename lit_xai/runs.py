@@ -1,0 +1,60 @@
+"""Run directories: one for each run, never overwritten."""
+
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import wandb
+from jsonargparse import Namespace
+
+PLACEHOLDER = "{run_dir}"
+
+
+def new_run_directory(root: Path, experiment: str) -> Path:
+    """Make and return `root/experiment/n` with the lowest n that is above every earlier run.
+
+    Raises:
+        OSError: If the directory cannot be made.
+    """
+    parent = root / experiment
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
+    while True:
+        number += 1
+        try:
+            (parent / str(number)).mkdir()
+        except FileExistsError:
+            continue
+        return parent / str(number)
+
+
+def fill_in(value: Any, run_dir: Path) -> Any:
+    """Return a configuration in which every `{run_dir}` is the run directory."""
+    if isinstance(value, str):
+        return value.replace(PLACEHOLDER, str(run_dir))
+    if isinstance(value, list):
+        return [fill_in(item, run_dir) for item in value]
+    if isinstance(value, Namespace):
+        return Namespace(**{key: fill_in(item, run_dir) for key, item in vars(value).items()})
+    return value
+
+
+def keep_wandb_inside(run_dir: Path) -> None:
+    """Point every file of W&B into the run directory, and log offline unless a key is configured."""
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+        os.environ[name] = str(run_dir)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if not _wandb_key():
+        os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def _wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        host = urlparse(wandb.Settings().base_url).hostname or ""
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
