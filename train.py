@@ -1,4 +1,7 @@
-"""Train, validate or test a classifier: `python train.py fit --config configs/experiments/fashion_natural.yaml`."""
+"""Train, validate or test a classifier.
+
+python train.py fit --config configs/experiments/embedded_natural.yaml
+"""
 
 from lit_xai.cli import train_cli
 

@@ -15,10 +15,12 @@ def gradient_sign(objective: Objective) -> Direction:
     """Return the direction of steepest ascent under the L-infinity norm.
 
     Args:
-        objective: Takes images (N, C, H, W), returns a score for each, (N,), differentiable in its own image only.
+        objective: Takes images (N, C, H, W), returns a score for each, (N,), differentiable in its own image
+            only.
 
     Returns:
-        A direction for `ascend`: the sign of the objective's gradient. Parameters' gradients are never touched.
+        A direction for `ascend`: the sign of the objective's gradient. Parameters' gradients are never
+        touched.
     """
 
     def direction(image: Tensor, step: int) -> Tensor:  # noqa: ARG001

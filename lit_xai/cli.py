@@ -4,26 +4,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import wandb
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
+from lit_xai.command import Parser, one_line_errors
 from lit_xai.data.base import ImageDataModule
-from lit_xai.errors import one_line_errors, refuse
 from lit_xai.module import LitClassifier
 from lit_xai.runs import fill_in, keep_wandb_inside, new_run_directory
 
 _RUN_DIR = "LIT_XAI_RUN_DIR"
-
-
-class Parser(LightningArgumentParser):
-    """A parser that refuses in a few lines, without a page of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002
-        refuse(message)
 
 
 class _RunRecord(SaveConfigCallback):
@@ -49,7 +41,9 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run directory's options, and let the data say how many classes there are."""
-        parser.add_argument("--experiment", type=str, help="Name of the runs (default: the first config file's name).")
+        parser.add_argument(
+            "--experiment", type=str, help="Name of the runs (default: the first config file's name)."
+        )
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of all runs.")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
@@ -72,9 +66,11 @@ class TrainCLI(LightningCLI):
 
     def _run_directory(self) -> Path:
         config = self.config[self.subcommand]
-        experiment = config["experiment"] or (Path(str(config["config"][0])).stem if config["config"] else "default")
+        experiment = config["experiment"] or (
+            Path(str(config["config"][0])).stem if config["config"] else "default"
+        )
         if int(os.environ.get("LOCAL_RANK", "0")):
-            # Only the first process writes; a launcher that is not Lightning's own does not hand its directory on.
+            # Only the first process writes; not every launcher hands its directory on.
             return Path(os.environ.get(_RUN_DIR, config["runs"] / experiment))
         run_dir = new_run_directory(config["runs"], experiment)
         os.environ[_RUN_DIR] = str(run_dir)
@@ -83,12 +79,13 @@ class TrainCLI(LightningCLI):
 
 def _closing_words(run_dir: Path) -> str:
     lines = [f"Run directory: {run_dir}"]
-    if (run_dir / "metrics.csv").is_file():
+    if (run_dir / "csv" / "metrics.csv").is_file():
         lines.append(f"Curves:        {run_dir / 'metrics.csv'}")
     if (run_dir / "explanations").is_dir():
         lines.append(f"Explanations:  {run_dir / 'explanations'}")
-    for checkpoint in sorted((run_dir / "checkpoints").glob("last*.ckpt")):
-        lines.append(f"Evaluate it:   lit-xai-evaluate -c configs/evaluate/quick.yaml --checkpoints {checkpoint}")
+    last = run_dir / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        lines.append(f"Evaluate it:   lit-xai-evaluate -c configs/evaluate/quick.yaml --checkpoints {last}")
     for offline in sorted((run_dir / "wandb").glob("offline-run-*")):
         lines += [f"Look at it:    wandb leet run {offline}", f"Sync it:       wandb sync {offline}"]
     return "\n".join(lines) + "\n"

@@ -14,7 +14,9 @@ def check_pixels(image: Tensor) -> None:
         ValueError: If the shape is not (N, C, H, W), or a pixel is outside [0, 1] or NaN.
     """
     if not image.is_floating_point():
-        raise TypeError(f"Expected floating pixels in [0, 1], but got {image.dtype}. Divide 8-bit pixels by 255.")
+        raise TypeError(
+            f"Expected floating pixels in [0, 1], but got {image.dtype}. Divide 8-bit pixels by 255."
+        )
     if image.ndim != 4:
         raise ValueError(f"Expected images of shape (N, C, H, W), but got {tuple(image.shape)}.")
     if image.numel() and not bool(((image >= 0) & (image <= 1)).all()):
@@ -61,8 +63,8 @@ def project_linf(image: Tensor, center: Tensor, eps: float) -> Tensor:
 def project_l2(image: Tensor, center: Tensor, eps: float) -> Tensor:
     """Return an image within Euclidean distance `eps` of `center`, and within [0, 1].
 
-    The difference is scaled back to the sphere, then clamped. Both sets are convex and contain the centre, so the
-    result is in both of them.
+    The difference is scaled back to the sphere, then clamped. Both sets are convex and contain the centre, so
+    the result is in both of them.
 
     Args:
         image: Any values, (N, C, H, W).
@@ -74,4 +76,5 @@ def project_l2(image: Tensor, center: Tensor, eps: float) -> Tensor:
     """
     difference = image - center
     norm = difference.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-    return (center + difference * (eps / norm).clamp_max(1.0)).clamp(0.0, 1.0)
+    scale: Tensor = (eps / norm).clamp_max(1.0)
+    return (center + difference * scale).clamp(0.0, 1.0)

@@ -22,8 +22,9 @@ def measuring() -> Iterator[None]:
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Put a network into the one state in which explanations are compared, and restore it after.
 
-    Inside, every module is in evaluation mode, no parameter requires a gradient, autocast is off (explanations in
-    half precision differ as if attacked) and attention uses the kernel that has a second derivative.
+    Inside, every module is in evaluation mode, no parameter requires a gradient, autocast is off
+    (explanations in half precision differ as if attacked) and attention uses the kernel that has a second
+    derivative.
 
     Args:
         model: Any network.
@@ -37,7 +38,7 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     try:
         model.eval()
         for parameter, _ in frozen:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)  # noqa: FBT003
         with _no_autocast(devices), sdpa_kernel(SDPBackend.MATH):
             yield model
     finally:

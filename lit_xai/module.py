@@ -1,11 +1,13 @@
 """The one LightningModule."""
 
+import warnings
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lit_xai.noise import Noise
@@ -17,8 +19,8 @@ from lit_xai.types import Batch
 class LitClassifier(pl.LightningModule):
     """A classifier and the regime that trains it.
 
-    Logs `train/loss`, the regime's parts and `train/accuracy` (of the logits the regime's cross-entropy saw) while training;
-    `val/accuracy` and `val/pgd_accuracy`, or `test/...`, on whole splits.
+    Logs `train/loss`, the regime's parts and `train/accuracy` (of the logits the regime's cross-entropy saw)
+    while training; `val/accuracy` and `val/pgd_accuracy`, or `test/...`, on whole splits.
 
     Args:
         model: Maps pixels in [0, 1], (N, C, H, W), to logits, (N, num_classes).
@@ -26,8 +28,8 @@ class LitClassifier(pl.LightningModule):
         num_classes: Number of classes.
         optimizer: Takes the parameters, returns the optimiser.
         scheduler: Takes the optimiser, returns a learning-rate schedule that is stepped after every epoch.
-        adversary: Attack behind the adversarial accuracy, the same for every regime; by default that of Chen et al. (2019,
-            arXiv 1905.09957) for Fashion-MNIST. None to leave it out.
+        adversary: Attack behind the adversarial accuracy, the same for every regime; by default that of Chen
+            et al. (2019, arXiv 1905.09957) for Fashion-MNIST. None to leave it out.
         noise_seed: Of all draws made for training and validation.
     """
 
@@ -42,17 +44,21 @@ class LitClassifier(pl.LightningModule):
         noise_seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        with warnings.catch_warnings():
+            # The configuration of the network belongs to the checkpoint: it is rebuilt from it.
+            warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`")
+            self.save_hyperparameters(logger=False)
         self.model = model
         self.regime = regime
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.adversary = adversary
         self.noise_seed = noise_seed
-        # Separate objects: each is reset at the end of its own loop.
-        self.accuracy = nn.ModuleDict(
-            {f"{split}_{kind}": _accuracy(num_classes) for split in ("train", "val", "test") for kind in ("clean", "pgd")}
-        )
+        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.val_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.test_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits, (N, K), for pixels in [0, 1], (N, C, H, W)."""
@@ -66,35 +72,32 @@ class LitClassifier(pl.LightningModule):
         progress = self.trainer.global_step / max(self.trainer.estimated_stepping_batches, 1)
         noise = Noise(self.noise_seed, batch.sample_id).child("train").child(self.current_epoch)
         loss = self.regime.at(progress).loss(self.model, batch.image, batch.label, noise)
-        self.accuracy["train_clean"].update(loss.logits.detach(), batch.label)
+        self.train_accuracy.update(loss.logits.detach(), batch.label)
         self.log("train/loss", loss.total.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in loss.parts.items()})
-        self.log("train/accuracy", self.accuracy["train_clean"], on_step=False, on_epoch=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss.total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("val", batch)
+        self._evaluate("val", batch, self.val_accuracy, self.val_pgd_accuracy)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("test", batch)
+        self._evaluate("test", batch, self.test_accuracy, self.test_pgd_accuracy)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
+        }
 
-    def _evaluate(self, split: str, batch: Batch) -> None:
-        images = {"clean": batch.image}
+    def _evaluate(self, split: str, batch: Batch, accuracy: Metric, pgd_accuracy: Metric) -> None:
+        accuracy.update(self.model(batch.image), batch.label)
+        self.log(f"{split}/accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)
         if self.adversary is not None:
             noise = Noise(self.noise_seed, batch.sample_id).child("adversary")
-            images["pgd"] = self.adversary.attack(self.model, batch.image, batch.label, noise)
-        for kind, image in images.items():
-            accuracy = self.accuracy[f"{split}_{kind}"]
-            accuracy.update(self.model(image), batch.label)
-            name = "accuracy" if kind == "clean" else f"{kind}_accuracy"
-            self.log(f"{split}/{name}", accuracy, on_step=False, on_epoch=True, prog_bar=True)
-
-
-def _accuracy(num_classes: int) -> MulticlassAccuracy:
-    return MulticlassAccuracy(num_classes, average="micro")
+            image_adv = self.adversary.attack(self.model, batch.image, batch.label, noise)
+            pgd_accuracy.update(self.model(image_adv), batch.label)
+            self.log(f"{split}/pgd_accuracy", pgd_accuracy, on_step=False, on_epoch=True, prog_bar=True)

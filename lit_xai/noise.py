@@ -24,11 +24,11 @@ def _mix(bits: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """Draws keyed by (seed, stream, sample): the same whatever the batch size, the order or the number of processes.
+    """Draws keyed by (seed, stream, sample), the same for any batch size, order and number of processes.
 
-    Every sample owns a SplitMix64 generator (Steele et al., 2014) whose state is a hash of the seed and of the
-    sample's position, so a draw is a pure function: calling a method twice gives the same values. Independent draws
-    come from different children.
+    Every sample owns a SplitMix64 generator (Steele et al., 2014) whose state is a hash of the seed and of
+    the sample's position, so a draw is a pure function: calling a method twice gives the same values.
+    Independent draws come from different children.
 
     Args:
         seed: Any integer.
@@ -66,7 +66,7 @@ class Noise:
         return (low + (high - low) * self._unit(like)).to(like.dtype)
 
     def normal(self, like: Tensor) -> Tensor:
-        """Return draws from the standard normal distribution (Box and Muller, 1958), shaped as `like`, (N, ...)."""
+        """Return standard normal draws (Box and Muller, 1958), shaped as `like`, (N, ...)."""
         radius = (-2.0 * torch.log1p(-self.child("radius")._unit(like))).sqrt()
         angle = 2.0 * math.pi * self.child("angle")._unit(like)
         return (radius * angle.cos()).to(like.dtype)
@@ -87,7 +87,9 @@ class Noise:
 
     def _bits(self, shape: torch.Size) -> Tensor:
         if not shape or shape[0] != len(self.sample_id):
-            raise ValueError(f"Expected a row for each of {len(self.sample_id)} samples, but got shape {tuple(shape)}.")
+            raise ValueError(
+                f"Expected a row for each of {len(self.sample_id)} samples, but got shape {tuple(shape)}."
+            )
         seed = (self.seed + 2**63) % 2**64 - 2**63
         state = _mix(_mix(self.sample_id * _GOLDEN) + seed)
         counter = torch.arange(1, math.prod(shape[1:]) + 1, device=self.sample_id.device)

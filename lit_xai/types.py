@@ -13,8 +13,8 @@ class Batch(NamedTuple):
     Attributes:
         image: Pixels in [0, 1], (N, C, H, W).
         label: Class indices, (N,), int64.
-        sample_id: Positions in the data set, (N,), int64. They key the noise, so that no number depends on the
-            order, the batch size or the number of processes.
+        sample_id: Positions in the data set, (N,), int64. They key the noise, so that no number depends on
+            the order, the batch size or the number of processes.
     """
 
     image: Tensor

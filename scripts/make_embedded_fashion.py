@@ -2,9 +2,9 @@
 
     python scripts/make_embedded_fashion.py /usr/share/datasets/fashion-mnist
 
-5,000 training and 500 validation images come from the original training file, 1,000 test images from the original test
-file: as many of each class, drawn with the seed below, in an order in which every ten neighbours hold the ten classes,
-so the first n images are balanced too.
+5,000 training and 500 validation images come from the original training file, 1,000 test images from the
+original test file: as many of each class, drawn with the seed below, in an order in which every ten
+neighbours hold the ten classes, so the first n images are balanced too.
 """
 
 import hashlib
@@ -51,7 +51,11 @@ def main(directory: Path) -> None:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.save(buffer, array)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (2017, 8, 28, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (2017, 8, 28, 0, 0, 0)),
+                buffer.getvalue(),
+                zipfile.ZIP_DEFLATED,
+            )
     digest = hashlib.sha256(TARGET.read_bytes()).hexdigest()
     sys.stdout.write(f"{TARGET.name}: {TARGET.stat().st_size:,} bytes, sha256 {digest}\n")
 

@@ -21,7 +21,8 @@ _ROUNDING = 1e-5
 class Attack(ABC):
     """A perturbation of images: frozen settings and one method.
 
-    An attack with a field `eps` promises to stay within that L-infinity radius; `run_attack` holds it to that.
+    An attack with a field `eps` promises to stay within that L-infinity radius; `run_attack` holds it to
+    that.
 
     Attributes:
         needs_gradient: Whether it differentiates the explanation, which must then be differentiable.
@@ -29,8 +30,8 @@ class Attack(ABC):
 
     needs_gradient: ClassVar[bool]
 
-    def prepare(self, model: nn.Module, donors: Donors) -> "Attack":  # noqa: ARG002
-        """Return a copy that knows what it needs of the network and of other images; by default, the attack itself.
+    def prepare(self, model: nn.Module, donors: Donors) -> "Attack":
+        """Return a copy that knows what it needs of the network and of other images; by default, itself.
 
         Args:
             model: Maps pixels in [0, 1] to logits.
@@ -51,7 +52,9 @@ class Attack(ABC):
         return torch.ones(len(image), dtype=torch.bool, device=logits.device)
 
     @abstractmethod
-    def perturb(self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+    def perturb(
+        self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise
+    ) -> Tensor:
         """Return attacked images.
 
         Args:
@@ -71,11 +74,16 @@ class Criterion(ABC):
 
     @abstractmethod
     def score(self, clean_map: Tensor, attacked_map: Tensor) -> Tensor:
-        """Score attacked maps against clean ones, both (N, H, W) and non-negative; the lower, the stronger, (N,)."""
+        """Score attacked maps (N, H, W) against clean ones; the lower, the stronger, (N,)."""
 
 
 def run_attack(
-    model: nn.Module, attribution: Attribution, attack: Attack, batch: Batch, seed: int, clean: Tensor | None = None
+    model: nn.Module,
+    attribution: Attribution,
+    attack: Attack,
+    batch: Batch,
+    seed: int,
+    clean: Tensor | None = None,
 ) -> AttackResult:
     """Attack a batch and measure what came of it.
 
@@ -88,8 +96,8 @@ def run_attack(
         clean: Maps of the clean images, if they are known already.
 
     Returns:
-        Images, logits and maps before and after. The maps explain the class predicted for the clean image, under the
-        same noise.
+        Images, logits and maps before and after. The maps explain the class predicted for the clean image,
+        under the same noise.
 
     Raises:
         TypeError: If the attack differentiates and the attribution is not differentiable.
@@ -97,8 +105,8 @@ def run_attack(
     """
     if attack.needs_gradient and not attribution.differentiable:
         raise TypeError(
-            f"Expected a differentiable attribution for {type(attack).__name__}, but got {type(attribution).__name__}. "
-            "Use an attack that needs no gradient."
+            f"Expected a differentiable attribution for {type(attack).__name__}, "
+            f"but got {type(attribution).__name__}. Use an attack that needs no gradient."
         )
     with measuring(), evaluating(model):
         image, label, sample_id = (tensor.detach().clone() for tensor in batch)
@@ -142,10 +150,14 @@ def _check_attacked(attack: Attack, image: Tensor, image_adv: Tensor) -> None:
     eps = getattr(attack, "eps", 1.0)
     distance = (image_adv - image).abs().max().item() if image.numel() else 0.0
     if distance > eps + _ROUNDING:
-        raise ValueError(f"Expected {type(attack).__name__} within `eps` {eps:g}, but got a distance of {distance:g}.")
+        raise ValueError(
+            f"Expected {type(attack).__name__} within `eps` {eps:g}, but got a distance of {distance:g}."
+        )
 
 
 def _check_maps(maps: Tensor, sample_id: Tensor) -> None:
     broken = ~maps.isfinite().flatten(1).all(dim=1)
     if bool(broken.any()):
-        raise ValueError(f"Expected finite maps, but got NaN or infinity for sample {sample_id[broken][0].item()}.")
+        raise ValueError(
+            f"Expected finite maps, but got NaN or infinity for sample {sample_id[broken][0].item()}."
+        )

@@ -63,12 +63,12 @@ def rank_donors(model: nn.Module, donors: Donors, size: int) -> dict[int, Tensor
 class EXIAA(Attack):
     """Blend another image's most important features into the image (Pesce et al., 2025, arXiv 2511.10088).
 
-    One step, without gradients and without a test of acceptance: the donor is the image of the runner-up class that the
-    network is surest of; where the donor's own explanation, of that class, is most positive, the image becomes
-    (1 - alpha) x + alpha donor, clipped to [0, 1].
-    Where the paper is silent: images are blended as pixels in [0, 1]; donors are images labelled as the runner-up class,
-    from the data module's `donor_split`, and never the image itself, nor a copy of it. Samples whose runner-up class has no
-    donor are excluded and counted.
+    One step, without gradients and without a test of acceptance: the donor is the image of the runner-up
+    class that the network is surest of; where the donor's own explanation, of that class, is most positive,
+    the image becomes (1 - alpha) x + alpha donor, clipped to [0, 1]. Where the paper is silent: images are
+    blended as pixels in [0, 1]; donors are images labelled as the runner-up class, from the data module's
+    `donor_split`, and never the image itself, nor a copy of it. Samples whose runner-up class has no donor
+    are excluded and counted.
 
     Args:
         alpha: Share of the donor in a chosen feature, in (0, 1].
@@ -101,7 +101,9 @@ class EXIAA(Attack):
         _, found = self._choose(image, _runner_up(logits))
         return found
 
-    def perturb(self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+    def perturb(
+        self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise
+    ) -> Tensor:
         with torch.no_grad():
             runner_up = _runner_up(model(image))
             donor, found = self._choose(image, runner_up)
@@ -111,7 +113,9 @@ class EXIAA(Attack):
 
     def _choose(self, image: Tensor, runner_up: Tensor) -> tuple[Tensor, Tensor]:
         if self._ranked is None:
-            raise ValueError("Expected an EXIAA with donors, but got one that was not prepared. Call `prepare` first.")
+            raise ValueError(
+                "Expected an EXIAA with donors, but got one that was not prepared. Call `prepare` first."
+            )
         donor, found = image.clone(), torch.zeros(len(image), dtype=torch.bool, device=image.device)
         for row, class_index in enumerate(runner_up.tolist()):
             pool = self._ranked.get(class_index, image[:0]).to(image)

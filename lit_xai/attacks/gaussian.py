@@ -24,12 +24,13 @@ def check_share(name: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class GaussianInjection(Attack):
-    """Blend Gaussian noise into a random subset of features (the baseline of Pesce et al., 2025, arXiv 2511.10088).
+    """Blend Gaussian noise into random features (the baseline of Pesce et al., 2025, arXiv 2511.10088).
 
-    The paper states neither the noise's amplitude nor where it goes; its figures say only that the baseline scales with
-    alpha and k and ignores the explanation. This is the literal reading: where eXIAA blends in a donor,
-    (1 - alpha) x + alpha n with n ~ N(0, sigma^2), clipped to [0, 1], at round(k C H W) features drawn for each sample. At
-    `sigma=1` it perturbs more than eXIAA at the same alpha and k, so the amplitude decides the comparison.
+    The paper states neither the noise's amplitude nor where it goes; its figures say only that the baseline
+    scales with alpha and k and ignores the explanation. This is the literal reading: where eXIAA blends in a
+    donor, (1 - alpha) x + alpha n with n ~ N(0, sigma^2), clipped to [0, 1], at round(k C H W) features drawn
+    for each sample. At `sigma=1` it perturbs more than eXIAA at the same alpha and k, so the amplitude
+    decides the comparison.
 
     Args:
         alpha: Share of the noise in a chosen feature, in (0, 1].
@@ -51,7 +52,9 @@ class GaussianInjection(Attack):
         if not self.sigma > 0:
             raise ValueError(f"Expected `sigma` above 0, but got {self.sigma:g}.")
 
-    def perturb(self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+    def perturb(
+        self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise
+    ) -> Tensor:
         size = max(1, round(self.k * image[0].numel())) if len(image) else 0
         chosen = descending_rank(noise.child("places").uniform(image)) < size
         blend = (1 - self.alpha) * image + self.alpha * self.sigma * noise.child("values").normal(image)

@@ -29,7 +29,7 @@ def check_ascent(eps: float, step_size: float, steps: int, restarts: int) -> Non
 
 
 def starts(image: Tensor, eps: float, restarts: int, noise: Noise) -> Iterator[Tensor]:
-    """Yield the clean image, then for each further restart a uniform draw from the ball around it, (N, C, H, W)."""
+    """Yield the clean image, then uniform draws from the ball around it, (N, C, H, W)."""
     yield image
     for restart in range(1, restarts):
         yield image + noise.child("start").child(restart).uniform(image, -eps, eps)
@@ -77,8 +77,8 @@ def best_iterate(
 ) -> Tensor:
     """Return each sample's accepted iterate with the lowest score.
 
-    An iterate is accepted if the true network predicts the same class for it and its score is below that of the clean
-    map against itself; a sample without one keeps its clean image. NaN is never accepted.
+    An iterate is accepted if the true network predicts the same class for it and its score is below that of
+    the clean map against itself; a sample without one keeps its clean image. NaN is never accepted.
 
     Args:
         iterates: Images, each (N, C, H, W).

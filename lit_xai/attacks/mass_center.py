@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -23,11 +24,12 @@ _OFFSET = 0.5
 class MassCenter(Attack):
     """Move the map's centre of mass away from where it was (Ghorbani et al., 2019, arXiv 1710.10547).
 
-    Sign steps raise the squared distance between the centre of the softplus twin's map and a reference; each iterate is
-    judged on the true network. Defaults are the authors' for ImageNet. Deviation: measured from the exact centre, the
-    distance has no gradient at the clean image and the attack would never move. The released code escapes because it cuts
-    the centre to whole pixels, and so always sets off towards larger rows and columns; here the reference lies half a
-    pixel beside the centre, in a direction drawn for each sample and restart.
+    Sign steps raise the squared distance between the centre of the softplus twin's map and a reference; each
+    iterate is judged on the true network. Defaults are the authors' for ImageNet. Deviation: measured from
+    the exact centre, the distance has no gradient at the clean image and the attack would never move. The
+    released code escapes because it cuts the centre to whole pixels, and so always sets off towards larger
+    rows and columns; here the reference lies half a pixel beside the centre, in a direction drawn for each
+    sample and restart.
 
     Args:
         eps: L-infinity radius, in pixel units of [0, 1].
@@ -57,7 +59,9 @@ class MassCenter(Attack):
         if self.reference not in ("offset", "truncated"):
             raise ValueError(f"Expected `reference` as offset or truncated, but got {self.reference}.")
 
-    def perturb(self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+    def perturb(
+        self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise
+    ) -> Tensor:
         iterates = self._iterates(model, explain, image, target, noise)
         return best_iterate(iterates, explain, image, target, self.criterion or CenterDistance())
 
@@ -74,7 +78,7 @@ class MassCenter(Attack):
                 image,
                 target,
                 start,
-                lambda maps, reference=reference: (mass_center(maps) - reference).square().sum(dim=1),
+                partial(_squared_distance, reference=reference),
                 eps=self.eps,
                 step_size=self.step_size,
                 steps=self.steps,
@@ -84,3 +88,7 @@ class MassCenter(Attack):
         if self.reference == "truncated":
             return center.trunc()
         return center + _OFFSET * functional.normalize(noise.normal(center), dim=1)
+
+
+def _squared_distance(maps: Tensor, reference: Tensor) -> Tensor:
+    return (mass_center(maps) - reference).square().sum(dim=1)

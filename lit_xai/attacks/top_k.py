@@ -18,13 +18,14 @@ from lit_xai.noise import Noise
 
 @dataclass(frozen=True)
 class TopK(Attack):
-    """Lower the share of the map that lies on its k most important pixels (Ghorbani et al., 2019, arXiv 1710.10547).
+    """Push the k most important pixels out of the map (Ghorbani et al., 2019, arXiv 1710.10547).
 
-    The clean map of the true network fixes the pixels; sign steps differentiate the map of the softplus twin; each
-    iterate is judged on the true network, and the best one that keeps the prediction is returned. Defaults are the
-    authors' for ImageNet. Deviations: prediction and explained class are the predicted one, not the label (only correctly
-    classified samples count in either case); further restarts begin at random, where the published ones repeat the same
-    deterministic run. Chen et al. (2019, arXiv 1905.09957) select by `KendallTau`.
+    The clean map of the true network fixes the pixels; sign steps lower their share of the softplus twin's
+    map; each iterate is judged on the true network, and the best one that keeps the prediction is returned.
+    Defaults are the authors' for ImageNet. Deviations: prediction and explained class are the predicted one,
+    not the label (only correctly classified samples count in either case); further restarts begin at random,
+    where the published ones repeat the same deterministic run. Chen et al. (2019, arXiv 1905.09957) select by
+    `KendallTau`.
 
     Args:
         eps: L-infinity radius, in pixel units of [0, 1].
@@ -53,7 +54,9 @@ class TopK(Attack):
         check_k(self.k)
         check_beta(self.beta)
 
-    def perturb(self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+    def perturb(
+        self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise
+    ) -> Tensor:
         iterates = self._iterates(model, explain, image, target, noise)
         return best_iterate(iterates, explain, image, target, self.criterion or Intersection(self.k))
 

@@ -12,9 +12,14 @@ from lit_xai.noise import Noise
 
 @dataclass(frozen=True)
 class Unattacked(Attack):
-    """Return the clean image. In a grid it gives insertion and deletion of the clean map, and shows a noisy explanation."""
+    """Return the clean image.
+
+    In a grid it gives every metric's clean value. An image that is not changed counts as a failed attack.
+    """
 
     needs_gradient: ClassVar[bool] = False
 
-    def perturb(self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+    def perturb(
+        self, model: nn.Module, explain: Explain, image: Tensor, target: Tensor, noise: Noise
+    ) -> Tensor:
         return image.clone()

@@ -18,8 +18,8 @@ class Attribution(ABC):
     """An explanation method: frozen settings and one method.
 
     Attributes:
-        differentiable: Whether the map is correct to second order in image and weights. It then carries a graph
-            exactly when grad mode is on, like any torch operation.
+        differentiable: Whether the map is correct to second order in image and weights. It then carries a
+            graph exactly when grad mode is on, like any torch operation.
     """
 
     differentiable: ClassVar[bool]
@@ -50,7 +50,8 @@ class Explain:
     Args:
         attribution: The method.
         model: Maps pixels in [0, 1] to logits.
-        noise: The randomness. Every call uses the same draws, so two images are explained under the same noise.
+        noise: The randomness. Every call uses the same draws, so two images are explained under the same
+            noise.
     """
 
     attribution: Attribution
@@ -98,7 +99,8 @@ def input_gradient(
 ) -> Tensor:
     """Return the gradient of a class's score with respect to each pixel.
 
-    With grad mode on the result carries a graph to the image, if that requires a gradient, and to the weights.
+    With grad mode on the result carries a graph to the image, if that requires a gradient, and to the
+    weights.
 
     Args:
         model: Maps pixels in [0, 1] to logits.

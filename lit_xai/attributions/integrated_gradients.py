@@ -19,21 +19,23 @@ def read_baseline(path: Path, channels: int) -> Tensor:
     """Return the pixels of an image file, in [0, 1], (channels, H, W)."""
     with torch.inference_mode(mode=False):
         mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
-        return decode_image(str(path), mode=mode).float() / 255
+        pixels: Tensor = decode_image(str(path), mode=mode)
+    return pixels.float() / 255
 
 
 @dataclass(frozen=True)
 class IntegratedGradients(Attribution):
-    """Explain by the integral of the gradient from a baseline to the image (Sundararajan et al., 2017, arXiv 1703.01365).
+    """Explain by the gradient's integral from a baseline (Sundararajan et al., 2017, arXiv 1703.01365).
 
     Deviation: the paper sums at the right ends of 20 to 300 intervals; Gauss-Legendre nodes reach the same
-    completeness with a fraction of the passes and are captum's default too. `rule="right"` gives the paper's sum.
+    completeness with a fraction of the passes and are captum's default too. `rule="right"` gives the paper's
+    sum.
 
     Args:
         path_steps: Points on the line.
         rule: `right`, `midpoint`, `trapezoid` or `gauss_legendre`.
-        baseline: The value of every pixel of the baseline, in [0, 1] (0 is black), or the path of an image file of
-            the images' size.
+        baseline: The value of every pixel of the baseline, in [0, 1] (0 is black), or the path of an image
+            file of the images' size.
         score: What is integrated: `logit`, `probability` or `loss`.
         max_batch: Images in flight in one forward pass.
 
@@ -58,7 +60,9 @@ class IntegratedGradients(Attribution):
             if not self.baseline.is_file():
                 raise FileNotFoundError(f"Expected `baseline` as an image file, but got {self.baseline}.")
         elif not 0 <= self.baseline <= 1:
-            raise ValueError(f"Expected `baseline` in [0, 1], but got {self.baseline:g}. Write a grey of 128 as 0.5.")
+            raise ValueError(
+                f"Expected `baseline` in [0, 1], but got {self.baseline:g}. Write a grey of 128 as 0.5."
+            )
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         start = self._start(image)
@@ -80,6 +84,7 @@ class IntegratedGradients(Attribution):
         start = read_baseline(self.baseline, image.shape[1]).to(image)
         if start.shape != image.shape[1:]:
             raise ValueError(
-                f"Expected a `baseline` of shape {tuple(image.shape[1:])}, but got {tuple(start.shape)}. Resize the file."
+                f"Expected a `baseline` of shape {tuple(image.shape[1:])}, but got {tuple(start.shape)}. "
+                "Resize the file."
             )
         return start.expand_as(image)

@@ -15,8 +15,8 @@ def quadrature(rule: Rule, path_steps: int) -> tuple[list[float], list[float]]:
     """Return nodes in [0, 1] and weights that sum to one.
 
     Args:
-        rule: `right` ends of equal intervals (Sundararajan et al.), their `midpoint`s, `trapezoid` with both ends, or
-            `gauss_legendre`, exact for polynomials of degree 2 * path_steps - 1.
+        rule: `right` ends of equal intervals (Sundararajan et al.), their `midpoint`s, `trapezoid` with both
+            ends, or `gauss_legendre`, exact for polynomials of degree 2 * path_steps - 1.
         path_steps: Number of nodes.
 
     Returns:
@@ -31,7 +31,9 @@ def quadrature(rule: Rule, path_steps: int) -> tuple[list[float], list[float]]:
     """
     least = 2 if rule == "trapezoid" else 1
     if path_steps < least:
-        raise ValueError(f"Expected `path_steps` of at least {least} for the {rule} rule, but got {path_steps}.")
+        raise ValueError(
+            f"Expected `path_steps` of at least {least} for the {rule} rule, but got {path_steps}."
+        )
     equal = np.full(path_steps, 1 / path_steps)
     if rule == "right":
         nodes, weights = np.arange(1, path_steps + 1) / path_steps, equal
@@ -74,7 +76,8 @@ def path_gradient(
         max_batch: Images in flight in one forward pass.
 
     Returns:
-        Mean gradients, (N, C, H, W). Times (end - start), they sum to the difference of the scores (completeness).
+        Mean gradients, (N, C, H, W). Times (end - start), they sum to the difference of the scores
+        (completeness).
     """
     nodes, weights = quadrature(rule, path_steps)
     together = max(1, max_batch // max(len(end), 1))

@@ -13,7 +13,8 @@ from lit_xai.noise import Noise
 class Saliency(Attribution):
     """Explain by the input gradient (Simonyan et al., 2014, arXiv 1312.6034).
 
-    Deviation: the paper takes the maximum over channels; here each channel keeps its value, and metrics reduce them.
+    Deviation: the paper takes the maximum over channels; here each channel keeps its value, and metrics
+    reduce them.
 
     Args:
         absolute: Return magnitudes, as the paper and captum do; if false, the signed gradient.

@@ -15,8 +15,8 @@ class SmoothGrad(Attribution):
     """Explain by the mean input gradient under Gaussian noise (Smilkov et al., 2017, arXiv 1706.03825).
 
     The draws belong to the sample, so a clean and an attacked image are explained under the same noise.
-    Deviations: the noise is a share of the pixel domain, not of the range of each image; noisy pixels may leave [0, 1],
-    as in the paper.
+    Deviations: the noise is a share of the pixel domain, not of the range of each image; noisy pixels may
+    leave [0, 1], as in the paper.
 
     Args:
         samples: Noisy copies of each image.

@@ -62,8 +62,9 @@ def _displayed(image: Tensor) -> Tensor:
 class ExplanationImages(Callback):
     """Draw one fixed panel of images and maps before and after an attack, after each epoch.
 
-    The panel goes to every logger that takes images (W&B), under `explanations`, and as a PNG file into `explanations/` in
-    the run directory. Images come from the validation split, the same ones every time, whether classified correctly or not.
+    The panel goes to every logger that takes images (W&B), under `explanations`, and as a PNG file into
+    `explanations/` in the run directory. Images come from the validation split, the same ones every time,
+    whether classified correctly or not.
 
     Args:
         attribution: The explanation.
@@ -78,7 +79,12 @@ class ExplanationImages(Callback):
     """
 
     def __init__(
-        self, attribution: Attribution, attack: Attack, max_samples: int = 6, every_n_epochs: int = 1, seed: int = 0
+        self,
+        attribution: Attribution,
+        attack: Attack,
+        max_samples: int = 6,
+        every_n_epochs: int = 1,
+        seed: int = 0,
     ) -> None:
         for name, value in {"max_samples": max_samples, "every_n_epochs": every_n_epochs}.items():
             if value < 1:
@@ -109,4 +115,6 @@ class ExplanationImages(Callback):
         chosen = stratified(images.labels, self.max_samples, self.seed)
         batch = Batch(*default_collate([images[index] for index in chosen]))
         batch = Batch(*(tensor.to(pl_module.device) for tensor in batch))
-        return run_attack(network, self.attribution, self.attack.prepare(network, data.donors), batch, self.seed)
+        return run_attack(
+            network, self.attribution, self.attack.prepare(network, data.donors), batch, self.seed
+        )

@@ -19,11 +19,12 @@ from lit_xai.types import Batch
 class ExplanationRobustness(Callback):
     """Run a grid on a fixed, stratified, seeded subset after each epoch, and log every mean to every logger.
 
-    Keys are `robustness/<attribution>/<attack>/<metric>` with `..._count` (samples in the mean) and `..._kept` (mean over
-    the samples whose attack succeeded) beside each, `robustness/<attribution>/<attack>/failed` and `.../excluded` for each
-    attack, and `robustness/time_share`, the share of the wall time since the start that went into this. While fitting and
-    validating the subset comes from the validation split, while testing from the test split. `ModelCheckpoint` can monitor
-    any key. Before the first epoch the cost of one evaluation is printed.
+    Keys are `robustness/<attribution>/<attack>/<metric>` with `..._count` (samples in the mean) and
+    `..._kept` (mean over the samples whose attack succeeded) beside each,
+    `robustness/<attribution>/<attack>/failed` and `.../excluded` for each attack, and
+    `robustness/time_share`, the share of the wall time since the start that went into this. While fitting and
+    validating the subset comes from the validation split, while testing from the test split.
+    `ModelCheckpoint` can monitor any key. Before the first epoch the cost of one evaluation is printed.
 
     Args:
         grid: What is measured.
@@ -121,7 +122,9 @@ def lightning_data(trainer: pl.Trainer) -> ImageDataModule:
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
     if not isinstance(data, ImageDataModule):
-        raise TypeError(f"Expected an ImageDataModule, but got {type(data).__name__}. Its batches name each sample.")
+        raise TypeError(
+            f"Expected an ImageDataModule, but got {type(data).__name__}. Its batches name each sample."
+        )
     return data
 
 

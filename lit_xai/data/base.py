@@ -79,7 +79,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 raise ValueError(f"Expected `{name}` of at least 1, but got {size}.")
         for split, limit in limits.items():
             if limit is not None and limit < 1:
-                raise ValueError(f"Expected `max_{split}` of at least 1, but got {limit}. Leave it out for all images.")
+                raise ValueError(
+                    f"Expected `max_{split}` of at least 1, but got {limit}. Leave it out for all images."
+                )
         if donor_split not in ("train", "val", "test"):
             raise ValueError(f"Expected `donor_split` as train, val or test, but got {donor_split}.")
         self.batch_size = batch_size
@@ -112,9 +114,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[Batch]:
         world_size, rank = self._processes()
         if self.batch_size % world_size:
-            raise ValueError(f"Expected `batch_size` as a multiple of {world_size} processes, but got {self.batch_size}.")
+            raise ValueError(
+                f"Expected `batch_size` as a multiple of {world_size} processes, but got {self.batch_size}."
+            )
         images = self.images("train")
-        return self._loader(images, self.batch_size // world_size, training_order(images, world_size, rank, self.seed))
+        return self._loader(
+            images, self.batch_size // world_size, training_order(images, world_size, rank, self.seed)
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.evaluation_loader("val")
@@ -136,7 +142,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         images: Dataset[Batch] = self.images(split)
         if max_samples is not None:
             images = Subset(images, stratified(self.images(split).labels, max_samples, seed))
-        return self._loader(images, batch_size or self.eval_batch_size, evaluation_order(images, *self._processes()))
+        return self._loader(
+            images, batch_size or self.eval_batch_size, evaluation_order(images, *self._processes())
+        )
 
     def donors(self) -> Iterable[Batch]:
         """Return all images of the donor split, in their order, in every process."""
@@ -145,7 +153,9 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
-    def _loader(self, images: Dataset[Batch], batch_size: int, sampler: Sampler[int] | None) -> DataLoader[Batch]:
+    def _loader(
+        self, images: Dataset[Batch], batch_size: int, sampler: Sampler[int] | None
+    ) -> DataLoader[Batch]:
         return DataLoader(
             images,
             batch_size=batch_size,
@@ -166,4 +176,6 @@ def first_directory_with(name: str, candidates: Iterable[Path], remedy: str) -> 
     for directory in tried:
         if (directory / name).is_file() or (directory / f"{name}.gz").is_file():
             return directory
-    raise FileNotFoundError(f"Expected {name} in {' or '.join(map(str, tried))}, but got no such file. {remedy}")
+    raise FileNotFoundError(
+        f"Expected {name} in {' or '.join(map(str, tried))}, but got no such file. {remedy}"
+    )

@@ -17,17 +17,20 @@ def _read() -> dict[str, np.ndarray]:
     with path.open("rb") as stream:
         digest = hashlib.sha256(stream.read()).hexdigest()
         if digest != _CHECKSUM:
-            raise ValueError(f"Expected embedded images with sha256 {_CHECKSUM}, but got {digest}. Install again.")
+            raise ValueError(
+                f"Expected embedded images with sha256 {_CHECKSUM}, but got {digest}. Install again."
+            )
         stream.seek(0)
         return dict(np.load(stream, allow_pickle=False))
 
 
 class EmbeddedFashion(ImageDataModule):
-    """5,000 / 500 / 1,000 images of Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747; MIT licence), 28 x 28 pixels.
+    """5,000 / 500 / 1,000 images of Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747; MIT licence).
 
-    They come with the package and need no network. Training and validation images are from the original training file,
-    test images from the original test file, drawn with seed 20190528, as many of each class, the classes in turn: the
-    first n images are balanced too. `scripts/make_embedded_fashion.py` makes the file, whose SHA-256 is checked.
+    They have 28 x 28 pixels, come with the package and need no network. Training and validation images are
+    from the original training file, test images from the original test file, drawn with seed 20190528, as
+    many of each class, the classes in turn: the first n images are balanced too.
+    `scripts/make_embedded_fashion.py` makes the file, whose SHA-256 is checked.
 
     Args:
         batch_size: Images of a training batch, over all processes.

@@ -20,7 +20,9 @@ def _read_idx(directory: Path, name: str) -> np.ndarray:
         if path.is_file():
             break
     else:
-        raise FileNotFoundError(f"Expected {name} or {name}.gz in {directory}, but got neither. Set `data_dir`.")
+        raise FileNotFoundError(
+            f"Expected {name} or {name}.gz in {directory}, but got neither. Set `data_dir`."
+        )
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         dimensions = content[3]
@@ -28,7 +30,9 @@ def _read_idx(directory: Path, name: str) -> np.ndarray:
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
         return values.reshape(shape)
     except (OSError, EOFError, ValueError, IndexError) as error:
-        raise ValueError(f"Expected an IDX file of bytes, but got {path}: {error}. Fetch it again.") from error
+        raise ValueError(
+            f"Expected an IDX file of bytes, but got {path}: {error}. Fetch it again."
+        ) from error
 
 
 def read_originals(directory: Path, split: Literal["train", "test"]) -> tuple[np.ndarray, np.ndarray]:
@@ -53,13 +57,15 @@ def read_originals(directory: Path, split: Literal["train", "test"]) -> tuple[np
 
 
 class FashionMNIST(ImageDataModule):
-    """All of Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747): 55,000 / 5,000 / 10,000 images of 28 x 28 pixels.
+    """All of Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747).
 
-    The validation split is the first 5,000 images of the original training file. `sample_id` counts within the split.
+    55,000 / 5,000 / 10,000 images of 28 x 28 pixels. The validation split is the first 5,000 images of the
+    original training file. `sample_id` counts within the split.
 
     Args:
-        data_dir: Directory of the four original files, plain or gzipped, or of torchvision's `FashionMNIST/raw`.
-            Without it, the files of Debian's package `dataset-fashion-mnist` are used, or those in `data`.
+        data_dir: Directory of the four original files, plain or gzipped, or of torchvision's
+            `FashionMNIST/raw`. Without it, the files of Debian's package `dataset-fashion-mnist` are used, or
+            those in `data`.
         download: Fetch the files into `data_dir`, or `data`, if they are not there.
         batch_size: Images of a training batch, over all processes.
         eval_batch_size: Images of an evaluation batch, in each process.

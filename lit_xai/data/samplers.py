@@ -11,8 +11,8 @@ from lit_xai.types import Batch
 def training_order(dataset: Dataset[Batch], world_size: int, rank: int, seed: int) -> Sampler[int]:
     """Return a shuffled share of the data set, another order every epoch.
 
-    The global batches are the same for any number of processes. If the data set does not divide by that number, up to
-    `world_size - 1` samples, others in every epoch, are left out; none is trained on twice.
+    The global batches are the same for any number of processes. If the data set does not divide by that
+    number, up to `world_size - 1` samples, others in every epoch, are left out; none is trained on twice.
     """
     return DistributedSampler(dataset, world_size, rank, shuffle=True, seed=seed, drop_last=True)
 

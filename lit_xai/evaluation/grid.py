@@ -27,8 +27,8 @@ class Row(NamedTuple):
         value: Mean over the samples that are not excluded and whose score is defined.
         stderr: Its standard error.
         count: Number of those samples.
-        failed: Samples among the not excluded whose image or prediction shows that the attack failed: it changed nothing or
-            changed the prediction.
+        failed: Samples among the not excluded whose image or prediction shows that the attack failed: it
+            changed nothing or changed the prediction.
         excluded: Samples misclassified before the attack, or that the attack cannot be tried on.
         kept_value: Mean over those that did not fail.
         kept_count: Number of those.
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     metric: str
     value: float
     stderr: float
-    count: int
+    count: int  # type: ignore[assignment]
     failed: int
     excluded: int
     kept_value: float
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Scores:
-    """One batch of one cell, on the CPU: positions, flags, and for each metric a score, NaN where excluded."""
+    """One batch of one cell, on the CPU: positions, flags, and each metric's scores, NaN where excluded."""
 
     sample_id: Tensor
     excluded: Tensor
@@ -59,8 +59,8 @@ class _Scores:
 class Grid(nn.Module):
     """Every attribution under every attack, scored by every metric, sample by sample.
 
-    Scores are kept by sample and sorted by position before they are averaged, so the results are the same for any batch
-    size, order and number of processes; a sample that comes twice is an error.
+    Scores are kept by sample and sorted by position before they are averaged, so the results are the same for
+    any batch size, order and number of processes; a sample that comes twice is an error.
 
     Args:
         attributions: Explanations, by name.
@@ -69,7 +69,8 @@ class Grid(nn.Module):
         seed: Of all draws.
 
     Raises:
-        ValueError: If a name is not made of lower-case letters, digits and underscores, or a part of the grid is empty.
+        ValueError: If a name is not made of lower-case letters, digits and underscores, or a part of the grid
+            is empty.
         TypeError: If an attack differentiates and an attribution is not differentiable.
     """
 
@@ -99,7 +100,7 @@ class Grid(nn.Module):
         self._scores: dict[tuple[str, str], list[_Scores]] = {}
 
     def prepare(self, model: nn.Module, donors: Donors) -> None:
-        """Forget earlier samples, and let each attack learn what it needs of the network and of other images."""
+        """Forget earlier samples, and let each attack learn what it needs of network and donors."""
         self.reset()
         with measuring(), evaluating(model):
             self._prepared = {name: attack.prepare(model, donors) for name, attack in self.attacks.items()}
@@ -124,7 +125,9 @@ class Grid(nn.Module):
                 clean = self._clean_maps(model, attribution, _select(batch, correct))
                 for attack in self.attacks:
                     eligible = self._prepared[attack].eligible(batch.image, logits)
-                    cell = self._attack(model, attribution, attack, batch, correct & eligible, clean[eligible[correct]])
+                    cell = self._attack(
+                        model, attribution, attack, batch, correct & eligible, clean[eligible[correct]]
+                    )
                     self._scores.setdefault((attribution, attack), []).append(cell)
 
     def rows(self) -> Iterator[Row]:
@@ -151,8 +154,8 @@ class Grid(nn.Module):
         """Return a table of single scores, over all processes; every process must call it.
 
         Returns:
-            Columns attribution, attack, metric, sample_id, value. Beside the metrics, `excluded` and `failed` are 0 or 1;
-            an excluded sample has no other row.
+            Columns attribution, attack, metric, sample_id, value. Beside the metrics, `excluded` and `failed`
+            are 0 or 1; an excluded sample has no other row.
         """
         frames = []
         for (attribution, attack), cell in self._gathered().items():
@@ -166,14 +169,18 @@ class Grid(nn.Module):
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
     def _clean_maps(self, model: nn.Module, attribution: str, batch: Batch) -> Tensor:
-        explain = self.attributions[attribution].bind(model, Noise(self.seed, batch.sample_id).child("attribution"))
+        explain = self.attributions[attribution].bind(
+            model, Noise(self.seed, batch.sample_id).child("attribution")
+        )
         return explain(batch.image, batch.label)
 
     def _attack(
         self, model: nn.Module, attribution: str, attack: str, batch: Batch, included: Tensor, clean: Tensor
     ) -> _Scores:
         chosen = _select(batch, included)
-        metrics = {name: torch.full((len(included),), float("nan"), dtype=torch.float64) for name in self.metrics}
+        metrics = {
+            name: torch.full((len(included),), float("nan"), dtype=torch.float64) for name in self.metrics
+        }
         failed = torch.zeros(len(included), dtype=torch.bool)
         place = included.cpu()
         if len(chosen.label):
@@ -203,7 +210,9 @@ def _check_names(part: str, names: list[str]) -> None:
         raise ValueError(f"Expected at least one of `{part}`, but got none.")
     for name in names:
         if not re.fullmatch(r"[a-z0-9_]+", name) or name in ("excluded", "failed"):
-            raise ValueError(f"Expected names of lower-case letters, digits and _ in `{part}`, but got {name}.")
+            raise ValueError(
+                f"Expected names of lower-case letters, digits and _ in `{part}`, but got {name}."
+            )
 
 
 def _select(batch: Batch, chosen: Tensor) -> Batch:
@@ -216,7 +225,8 @@ def _merge(parts: list[_Scores]) -> _Scores:
     ordered = sample_id[order]
     if len(repeated := ordered[1:][ordered[1:] == ordered[:-1]]):
         raise ValueError(
-            f"Expected each sample once, but got sample {repeated[0].item()} twice. Use a sampler that does not pad."
+            f"Expected each sample once, but got sample {repeated[0].item()} twice. "
+            "Use a sampler that does not pad."
         )
     return _Scores(
         ordered,

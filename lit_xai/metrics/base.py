@@ -23,7 +23,7 @@ class Summary(NamedTuple):
 
     value: float
     stderr: float
-    count: int
+    count: int  # type: ignore[assignment]
     undefined: int
 
 
@@ -51,8 +51,8 @@ def _summary(total: Tensor, total_squared: Tensor, count: int, undefined: int) -
 class SampleMetric(torchmetrics.Metric, ABC):
     """The mean of a score that every sample has by itself, exact over any number of processes.
 
-    `compute` returns the mean, `summary` the mean with its standard error and counts. Undefined scores (NaN) are left
-    out of the mean and counted.
+    `compute` returns the mean, `summary` the mean with its standard error and counts. Undefined scores (NaN)
+    are left out of the mean and counted.
     """
 
     full_state_update = False

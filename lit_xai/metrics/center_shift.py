@@ -21,7 +21,10 @@ def mass_center(maps: Tensor) -> Tensor:
     rows = torch.arange(maps.shape[1], device=maps.device, dtype=maps.dtype)
     columns = torch.arange(maps.shape[2], device=maps.device, dtype=maps.dtype)
     mass = maps.sum(dim=(1, 2))
-    return torch.stack([(maps.sum(dim=2) * rows).sum(dim=1), (maps.sum(dim=1) * columns).sum(dim=1)], dim=1) / mass[:, None]
+    return (
+        torch.stack([(maps.sum(dim=2) * rows).sum(dim=1), (maps.sum(dim=1) * columns).sum(dim=1)], dim=1)
+        / mass[:, None]
+    )
 
 
 def center_shift(first: Tensor, second: Tensor) -> Tensor:
@@ -45,7 +48,8 @@ def center_shift(first: Tensor, second: Tensor) -> Tensor:
         tensor([1.4142])
     """
     check_pair(first, second)
-    return (mass_center(first) - mass_center(second)).norm(dim=1)
+    distance: Tensor = (mass_center(first) - mass_center(second)).norm(dim=1)
+    return distance
 
 
 class CenterShift(SampleMetric):

@@ -16,7 +16,8 @@ def explanation_change(first: Tensor, second: Tensor) -> Tensor:
         second: Signed attributions of the attacked images, (N, ...).
 
     Returns:
-        Percent, 100 * sum |first - second| / sum |first|, (N,). It can exceed 100; NaN where the first is all zero.
+        Percent, 100 * sum |first - second| / sum |first|, (N,). It can exceed 100; NaN where the first is all
+        zero.
 
     Raises:
         ValueError: If the shapes differ.
@@ -33,7 +34,7 @@ def explanation_change(first: Tensor, second: Tensor) -> Tensor:
 
 
 class ExplanationChange(SampleMetric):
-    """Mean change of the signed attribution, channel by channel, in percent (Pesce et al., 2025, arXiv 2511.10088)."""
+    """Mean change of the signed attribution, in percent (Pesce et al., 2025, arXiv 2511.10088)."""
 
     higher_is_better = False
 

@@ -11,7 +11,14 @@ from lit_xai.types import AttackResult
 
 
 def _curve(
-    model: nn.Module, image: Tensor, maps: Tensor, target: Tensor, shown: Tensor, *, insert: bool, max_batch: int
+    model: nn.Module,
+    image: Tensor,
+    maps: Tensor,
+    target: Tensor,
+    shown: Tensor,
+    *,
+    insert: bool,
+    max_batch: int,
 ) -> Tensor:
     """Return the class's probability after each number of `shown` pixels, (N, len(shown))."""
     rank = descending_rank(maps)[:, None]
@@ -23,14 +30,27 @@ def _curve(
             first = rank[rows] < limits.view(-1, 1, 1, 1)
             logits = model(image[rows] * (first if insert else ~first))
             probabilities.append(logits.softmax(dim=1).gather(1, target[rows, None]).squeeze(1))
-    return torch.cat(probabilities).view(len(image), len(shown)) if probabilities else maps.new_zeros(0, len(shown))
+    return (
+        torch.cat(probabilities).view(len(image), len(shown))
+        if probabilities
+        else maps.new_zeros(0, len(shown))
+    )
 
 
 def _area(
-    model: nn.Module, image: Tensor, maps: Tensor, target: Tensor, *, steps: int | None, insert: bool, max_batch: int
+    model: nn.Module,
+    image: Tensor,
+    maps: Tensor,
+    target: Tensor,
+    *,
+    steps: int | None,
+    insert: bool,
+    max_batch: int,
 ) -> Tensor:
     if maps.shape != (len(image), *image.shape[2:]):
-        raise ValueError(f"Expected a map (N, H, W) for images {tuple(image.shape)}, but got {tuple(maps.shape)}.")
+        raise ValueError(
+            f"Expected a map (N, H, W) for images {tuple(image.shape)}, but got {tuple(maps.shape)}."
+        )
     pixels = maps.shape[1] * maps.shape[2]
     stops = steps or maps.shape[1]
     if not 1 <= stops <= pixels:
@@ -41,12 +61,19 @@ def _area(
 
 
 def insertion(
-    model: nn.Module, image: Tensor, maps: Tensor, target: Tensor, *, steps: int | None = None, max_batch: int = 512
+    model: nn.Module,
+    image: Tensor,
+    maps: Tensor,
+    target: Tensor,
+    *,
+    steps: int | None = None,
+    max_batch: int = 512,
 ) -> Tensor:
     """Return the area under the class's probability as pixels appear on black, the most important first.
 
-    RISE's game (Petsiuk et al., 2018, arXiv 1806.07421): all channels of a pixel together, trapezoid rule over the share
-    of pixels. Deviation: the image appears on black, as in AttEXplore's evaluation, not on its own blur.
+    RISE's game (Petsiuk et al., 2018, arXiv 1806.07421): all channels of a pixel together, trapezoid rule
+    over the share of pixels. Deviation: the image appears on black, as in AttEXplore's evaluation, not on its
+    own blur.
 
     Args:
         model: Maps pixels in [0, 1] to logits.
@@ -66,12 +93,19 @@ def insertion(
 
 
 def deletion(
-    model: nn.Module, image: Tensor, maps: Tensor, target: Tensor, *, steps: int | None = None, max_batch: int = 512
+    model: nn.Module,
+    image: Tensor,
+    maps: Tensor,
+    target: Tensor,
+    *,
+    steps: int | None = None,
+    max_batch: int = 512,
 ) -> Tensor:
     """Return the area under the class's probability as pixels turn black, the most important first.
 
-    RISE's game (Petsiuk et al., 2018, arXiv 1806.07421): all channels of a pixel together, trapezoid rule over the share
-    of pixels. Deviation: deleted pixels are black, as in AttEXplore's evaluation, not the data set's mean.
+    RISE's game (Petsiuk et al., 2018, arXiv 1806.07421): all channels of a pixel together, trapezoid rule
+    over the share of pixels. Deviation: deleted pixels are black, as in AttEXplore's evaluation, not the data
+    set's mean.
 
     Args:
         model: Maps pixels in [0, 1] to logits.
@@ -97,7 +131,7 @@ def _check_options(steps: int | None, max_batch: int) -> None:
 
 
 class Insertion(SampleMetric):
-    """Mean insertion area of the attacked map on the attacked image, for the class predicted for the clean one.
+    """Mean insertion area of the attacked map on the attacked image, for the clean image's class.
 
     Under `Unattacked` this is the insertion of the clean map.
 
@@ -119,11 +153,13 @@ class Insertion(SampleMetric):
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         maps = pixel_map(result.attribution_adv)
-        return insertion(model, result.image_adv, maps, result.target, steps=self.steps, max_batch=self.max_batch)
+        return insertion(
+            model, result.image_adv, maps, result.target, steps=self.steps, max_batch=self.max_batch
+        )
 
 
 class Deletion(SampleMetric):
-    """Mean deletion area of the attacked map on the attacked image, for the class predicted for the clean one.
+    """Mean deletion area of the attacked map on the attacked image, for the clean image's class.
 
     Under `Unattacked` this is the deletion of the clean map.
 
@@ -145,4 +181,6 @@ class Deletion(SampleMetric):
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         maps = pixel_map(result.attribution_adv)
-        return deletion(model, result.image_adv, maps, result.target, steps=self.steps, max_batch=self.max_batch)
+        return deletion(
+            model, result.image_adv, maps, result.target, steps=self.steps, max_batch=self.max_batch
+        )

@@ -1,4 +1,4 @@
-"""Set overlap that forgives small shifts: the locality-sensitive metrics of Kamath et al. (2024, arXiv 2312.10534)."""
+"""Set overlap that forgives small shifts (Kamath et al., 2024, arXiv 2312.10534)."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,7 +46,8 @@ def lens_precision(first: Tensor, second: Tensor, *, k: int, w: int) -> Tensor:
 def lens_recall(first: Tensor, second: Tensor, *, k: int, w: int) -> Tensor:
     """Return the share of the second map's top k that lies near the first map's top k (w-LENS-recall).
 
-    The names are the paper's; in terms of retrieval, with the clean set as the relevant one, they are exchanged.
+    The names are the paper's; in terms of retrieval, with the clean set as the relevant one, they are
+    exchanged.
 
     Args:
         first: Maps of clean images, ranked by signed value, ties by lowest flat index, (N, H, W).

@@ -23,7 +23,9 @@ def pixel_map(attribution: Tensor, reduce: Reduce = "abs_sum") -> Tensor:
         ValueError: If the shape is not (N, C, H, W) or `reduce` is unknown.
     """
     if attribution.ndim != 4:
-        raise ValueError(f"Expected an attribution of shape (N, C, H, W), but got {tuple(attribution.shape)}.")
+        raise ValueError(
+            f"Expected an attribution of shape (N, C, H, W), but got {tuple(attribution.shape)}."
+        )
     if reduce == "abs_sum":
         return attribution.abs().sum(dim=1)
     if reduce == "sum_abs":
@@ -40,7 +42,9 @@ def check_pair(first: Tensor, second: Tensor) -> None:
         ValueError: If the shapes differ.
     """
     if first.shape != second.shape:
-        raise ValueError(f"Expected maps of one shape, but got {tuple(first.shape)} and {tuple(second.shape)}.")
+        raise ValueError(
+            f"Expected maps of one shape, but got {tuple(first.shape)} and {tuple(second.shape)}."
+        )
 
 
 def descending_rank(maps: Tensor) -> Tensor:

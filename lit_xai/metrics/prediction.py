@@ -17,7 +17,7 @@ class PredictionKept(SampleMetric):
 
 
 class ConfidenceChange(SampleMetric):
-    """Mean change of the predicted class's probability, in percentage points (Pesce et al., 2025, arXiv 2511.10088).
+    """Mean change of the class's probability, in percentage points (Pesce et al., 2025, arXiv 2511.10088).
 
     The class is the one predicted for the clean image; the change is taken without its sign.
     """

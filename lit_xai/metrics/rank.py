@@ -83,7 +83,8 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
     norms = centred[0].norm(dim=1) * centred[1].norm(dim=1)
     correlation = ((centred[0] * centred[1]).sum(dim=1) / norms).clamp(-1.0, 1.0)
     constant = _constant(first.flatten(1)) | _constant(second.flatten(1))
-    return correlation.masked_fill(constant, float("nan"))
+    masked: Tensor = correlation.masked_fill(constant, float("nan"))
+    return masked
 
 
 def kendall(first: Tensor, second: Tensor) -> Tensor:

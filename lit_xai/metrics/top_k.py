@@ -9,7 +9,7 @@ from lit_xai.types import AttackResult
 
 
 def top_k_intersection(first: Tensor, second: Tensor, *, k: int) -> Tensor:
-    """Return the share of the k largest values that two maps have in common (Ghorbani et al., 2019, arXiv 1710.10547).
+    """Return the share of the k largest values that two maps share (Ghorbani et al., 2019, arXiv 1710.10547).
 
     Args:
         first: Maps, ranked by signed value, ties by lowest flat index, (N, H, W).

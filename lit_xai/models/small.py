@@ -7,10 +7,10 @@ from torch import Tensor, nn
 class SmallCNN(nn.Module):
     """The Fashion-MNIST and MNIST network of Chen et al. (2019, arXiv 1905.09957).
 
-    Two 5 x 5 convolutions, each with ReLU and 2 x 2 max-pooling, then two linear layers. At `width=32` it has the published
-    3,274,634 parameters for 28 x 28 pixels; the hidden layer is 32 times the width. Weights are drawn from a normal
-    distribution of standard deviation 0.1 cut at two of them, biases are 0.1, as published.
-    Deviation: features are flattened channel first, which matters only to whoever ports weights.
+    Two 5 x 5 convolutions, each with ReLU and 2 x 2 max-pooling, then two linear layers. At `width=32` it has
+    the published 3,274,634 parameters for 28 x 28 pixels; the hidden layer is 32 times the width. Weights are
+    drawn from a normal distribution of standard deviation 0.1 cut at two of them, biases are 0.1, as
+    published. Deviation: features are flattened channel first, which matters only to whoever ports weights.
 
     Args:
         num_classes: Number of logits.

@@ -12,14 +12,15 @@ from torch.overrides import TorchFunctionMode
 class SoftplusTwin(nn.Module):
     """A network whose rectifiers are smooth while it runs (Ghorbani et al., 2019, arXiv 1710.10547).
 
-    Rectifier networks are piecewise linear, so their gradient maps have no gradient to attack. The twin calls the given
-    network, with its own weights, and replaces each rectifier call, whether a module, a function or a method makes it:
-    ReLU by softplus(x), ReLU6 by softplus(x) - softplus(x - 6), leaky ReLU of slope s by s x + (1 - s) softplus(x).
-    A network of curved activations (GELU, SiLU) runs unchanged.
+    Rectifier networks are piecewise linear, so their gradient maps have no gradient to attack. The twin calls
+    the given network, with its own weights, and replaces each rectifier call, whether a module, a function or
+    a method makes it: ReLU by softplus(x), ReLU6 by softplus(x) - softplus(x - 6), leaky ReLU of slope s by s
+    x + (1 - s) softplus(x). A network of curved activations (GELU, SiLU) runs unchanged.
 
     Args:
         model: Any network. It is neither copied nor changed.
-        beta: Sharpness of the softplus, softplus(x) = log(1 + exp(beta x)) / beta; large values approach the rectifier.
+        beta: Sharpness of the softplus, softplus(x) = log(1 + exp(beta x)) / beta; large values approach the
+            rectifier.
 
     Raises:
         ValueError: If `beta` is not above 0.

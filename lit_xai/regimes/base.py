@@ -14,8 +14,8 @@ Donors = Callable[[], Iterable[Batch]]
 class Regime(ABC):
     """A way of training: frozen settings and one objective."""
 
-    def prepare(self, model: nn.Module, donors: Donors) -> "Regime":  # noqa: ARG002
-        """Return a copy that knows what it needs of the network and of other images; by default, the regime itself.
+    def prepare(self, model: nn.Module, donors: Donors) -> "Regime":
+        """Return a copy that knows what it needs of the network and of other images; by default, itself.
 
         Args:
             model: Maps pixels in [0, 1] to logits.
@@ -23,7 +23,7 @@ class Regime(ABC):
         """
         return self
 
-    def at(self, progress: float) -> "Regime":  # noqa: ARG002
+    def at(self, progress: float) -> "Regime":
         """Return the regime as it is at a share of the training, in [0, 1]; by default, the regime itself."""
         return self
 

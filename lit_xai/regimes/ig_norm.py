@@ -17,8 +17,9 @@ def loss_attribution_norm(
 ) -> Tensor:
     """Return the l1 norm of the integrated gradients of the loss from one image to another.
 
-    Right Riemann sum of the gradient of the true class's cross-entropy, times the difference of the images, summed without
-    sign over the whole map (Chen et al., 2019, arXiv 1905.09957). Differentiable in `image_adv` and in the weights.
+    Right Riemann sum of the gradient of the true class's cross-entropy, times the difference of the images,
+    summed without sign over the whole map (Chen et al., 2019, arXiv 1905.09957). Differentiable in
+    `image_adv` and in the weights.
 
     Args:
         model: Maps pixels in [0, 1] to logits.
@@ -43,23 +44,29 @@ def check_regulariser(path_steps: int, inner_path_steps: int, weight: float, max
     Raises:
         ValueError: If an option is out of its range.
     """
-    for name, value in {"path_steps": path_steps, "inner_path_steps": inner_path_steps, "max_batch": max_batch}.items():
+    for name, value in {
+        "path_steps": path_steps,
+        "inner_path_steps": inner_path_steps,
+        "max_batch": max_batch,
+    }.items():
         if value < 1:
             raise ValueError(f"Expected `{name}` of at least 1, but got {value}.")
     if not weight > 0:
-        raise ValueError(f"Expected `weight` above 0, but got {weight:g}. Use Natural or PGD for no regulariser.")
+        raise ValueError(
+            f"Expected `weight` above 0, but got {weight:g}. Use Natural or PGD for no regulariser."
+        )
 
 
 @dataclass(frozen=True)
 class IGNorm(Regime):
-    """Minimise the cross-entropy of the clean images plus the worst attribution norm (Chen et al., 2019, arXiv 1905.09957).
+    """Minimise cross-entropy plus the worst attribution norm (Chen et al., 2019, arXiv 1905.09957).
 
     IG-NORM: mean CE(x) + weight * mean ||IG(x, x')||_1, where IG integrates the loss from x to x' (see
-    `loss_attribution_norm`) and x' maximises that norm alone, with fewer path points, from a random start: at x itself the
-    norm has no gradient. Nothing flows through the search for x'. Defaults are the authors' for Fashion-MNIST.
-    Deviations: the objective is a mean over the batch where the authors sum, which leaves the balance of the two terms as it
-    is and which Adam does not see; probabilities are not cut at 1e-10. The search runs in evaluation mode, the objective
-    in the mode of training.
+    `loss_attribution_norm`) and x' maximises that norm alone, with fewer path points, from a random start: at
+    x itself the norm has no gradient. Nothing flows through the search for x'. Defaults are the authors' for
+    Fashion-MNIST. Deviations: the objective is a mean over the batch where the authors sum, which leaves the
+    balance of the two terms as it is and which Adam does not see; probabilities are not cut at 1e-10. The
+    search runs in evaluation mode, the objective in the mode of training.
 
     Args:
         eps: L-infinity radius, in pixel units of [0, 1].
@@ -91,8 +98,9 @@ class IGNorm(Regime):
         return adversarial_images(
             model,
             image,
-            lambda point: loss_attribution_norm(
-                model, image, point, label, path_steps=self.inner_path_steps, max_batch=self.max_batch
+            label,
+            lambda point, center, classes: loss_attribution_norm(
+                model, center, point, classes, path_steps=self.inner_path_steps, max_batch=self.max_batch
             ),
             noise,
             eps=self.eps,

@@ -14,14 +14,14 @@ from lit_xai.types import RegimeLoss
 
 @dataclass(frozen=True)
 class IGSumNorm(Regime):
-    """Minimise the cross-entropy of adversarial images plus the attribution norm (Chen et al., 2019, arXiv 1905.09957).
+    """Minimise adversarial cross-entropy plus attribution norm (Chen et al., 2019, arXiv 1905.09957).
 
     IG-SUM-NORM: mean CE(x') + weight * mean ||IG(x, x')||_1, where IG integrates the loss from x to x' (see
-    `lit_xai.regimes.ig_norm.loss_attribution_norm`) and x' maximises the same sum, with fewer path points, from a random
-    start. Nothing flows through the search for x'. Defaults are the authors' for Fashion-MNIST.
-    Deviations: the objective is a mean over the batch where the authors sum, which leaves the balance of the two terms as it
-    is and which Adam does not see; probabilities are not cut at 1e-10. The search runs in evaluation mode, the objective
-    in the mode of training.
+    `lit_xai.regimes.ig_norm.loss_attribution_norm`) and x' maximises the same sum, with fewer path points,
+    from a random start. Nothing flows through the search for x'. Defaults are the authors' for Fashion-MNIST.
+    Deviations: the objective is a mean over the batch where the authors sum, which leaves the balance of the
+    two terms as it is and which Adam does not see; probabilities are not cut at 1e-10. The search runs in
+    evaluation mode, the objective in the mode of training.
 
     Args:
         eps: L-infinity radius, in pixel units of [0, 1].
@@ -51,15 +51,15 @@ class IGSumNorm(Regime):
     def attack(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> Tensor:
         """Return the neighbours of largest objective, detached pixels in [0, 1], (N, C, H, W)."""
 
-        def objective(point: Tensor) -> Tensor:
-            cross_entropy = functional.cross_entropy(model(point), label, reduction="none")
+        def objective(point: Tensor, center: Tensor, classes: Tensor) -> Tensor:
+            cross_entropy = functional.cross_entropy(model(point), classes, reduction="none")
             norm = loss_attribution_norm(
-                model, image, point, label, path_steps=self.inner_path_steps, max_batch=self.max_batch
+                model, center, point, classes, path_steps=self.inner_path_steps, max_batch=self.max_batch
             )
             return cross_entropy + self.weight * norm
 
         return adversarial_images(
-            model, image, objective, noise, eps=self.eps, step_size=self.step_size, steps=self.steps
+            model, image, label, objective, noise, eps=self.eps, step_size=self.step_size, steps=self.steps
         )
 
     def loss(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> RegimeLoss:

@@ -1,11 +1,12 @@
 """Adversarial training, and the projected gradient descent attack on predictions that it uses."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_xai.ascent import Objective, ascend, gradient_sign
+from lit_xai.ascent import ascend, gradient_sign
 from lit_xai.domain import check_eps
 from lit_xai.gate import evaluating, measuring
 from lit_xai.noise import Noise
@@ -26,14 +27,25 @@ def check_adversary(eps: float, step_size: float, steps: int) -> None:
 
 
 def adversarial_images(
-    model: nn.Module, image: Tensor, objective: Objective, noise: Noise, *, eps: float, step_size: float, steps: int
+    model: nn.Module,
+    image: Tensor,
+    label: Tensor,
+    objective: Callable[[Tensor, Tensor, Tensor], Tensor],
+    noise: Noise,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
 ) -> Tensor:
     """Return the last iterate of projected ascent from a random start, with the network in evaluation mode.
+
+    Works in any grad mode and in inference mode.
 
     Args:
         model: The network that the objective calls; its mode and its parameters are left as they were.
         image: Clean pixels in [0, 1], (N, C, H, W).
-        objective: Takes images, returns a score for each, (N,).
+        label: Class indices, (N,), int64.
+        objective: Takes attacked images, clean images and labels, returns a score for each, (N,).
         noise: Draws the start, uniformly from the ball around each image.
         eps: L-infinity radius, in pixel units of [0, 1].
         step_size: Length of a step, in pixel units of [0, 1].
@@ -43,9 +55,10 @@ def adversarial_images(
         Detached pixels in [0, 1], (N, C, H, W).
     """
     with measuring(), evaluating(model):
-        center = image.detach().clone()
+        center, classes = image.detach().clone(), label.clone()
         start = center + noise.child("start").uniform(center, -eps, eps)
-        *_, last = ascend(center, start, gradient_sign(objective), eps, step_size, steps)
+        direction = gradient_sign(lambda point: objective(point, center, classes))
+        *_, last = ascend(center, start, direction, eps, step_size, steps)
     return last
 
 
@@ -53,9 +66,10 @@ def adversarial_images(
 class PGD(Regime):
     """Minimise the mean cross-entropy of adversarial images only (Madry et al., 2018, arXiv 1706.06083).
 
-    The attack starts at random, takes sign steps on the cross-entropy and returns its last iterate. Defaults are those of
-    Chen et al. (2019, arXiv 1905.09957) for Fashion-MNIST; their batches are summed where the mean is taken here, which
-    Adam does not see. The attack runs in evaluation mode, the loss in training mode.
+    The attack starts at random, takes sign steps on the cross-entropy and returns its last iterate. Defaults
+    are those of Chen et al. (2019, arXiv 1905.09957) for Fashion-MNIST; their batches are summed where the
+    mean is taken here, which Adam does not see. The attack runs in evaluation mode, the loss in training
+    mode.
 
     Args:
         eps: L-infinity radius, in pixel units of [0, 1].
@@ -85,11 +99,11 @@ class PGD(Regime):
         Returns:
             Detached pixels in [0, 1], within `eps` of the images, (N, C, H, W).
         """
-        classes = label.clone()
         return adversarial_images(
             model,
             image,
-            lambda point: functional.cross_entropy(model(point), classes, reduction="none"),
+            label,
+            lambda point, _, classes: functional.cross_entropy(model(point), classes, reduction="none"),
             noise,
             eps=self.eps,
             step_size=self.step_size,

@@ -1,0 +1,38 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+# Small convolutions gain nothing from more threads than two.
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: help install format check test test-all demo study benchmark
+
+help:  ## Show the commands.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+install: $(READY)  ## Make the environment in .venv.
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(READY)  ## Train three regimes on the embedded sample and compare their explanations under attack.
+	@$(BIN)/python scripts/compare.py demo
+
+study: $(READY)  ## The same, longer; writes results/study and the README's table.
+	@$(BIN)/python scripts/compare.py study
+
+test: $(READY)  ## Run the default tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+test-all: $(READY)  ## Run the slow tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu"
+
+check: $(READY)  ## Check style, types and layers.
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: $(READY)  ## Format the code.
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+benchmark: $(READY)  ## Print times as ratios.
+	for file in benchmarks/*.py; do $(BIN)/python $$file; done

@@ -1,0 +1,106 @@
+"""Trained classifiers, read back from their files."""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lit_xai.data.base import ImageDataModule
+from lit_xai.module import LitClassifier
+
+
+def named(checkpoints: Sequence[str]) -> dict[str, Path]:
+    """Name checkpoint files.
+
+    Args:
+        checkpoints: Paths, or `name=path`. A file of a run directory is named after its experiment and
+            number, any other after its stem.
+
+    Returns:
+        Paths by name, in the same order.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If two have the same name.
+    """
+    result: dict[str, Path] = {}
+    for text in checkpoints:
+        name, separator, rest = text.partition("=")
+        path = Path(rest if separator else text)
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected a checkpoint file, but got {path}, which does not exist.")
+        name = name if separator else _default_name(path.resolve())
+        if name in result:
+            raise ValueError(
+                f"Expected one checkpoint for each name, but got two for {name}. Write name=path."
+            )
+        result[name] = path
+    return result
+
+
+def _default_name(path: Path) -> str:
+    if path.parent.name != "checkpoints":
+        return path.stem
+    run = f"{path.parents[2].name}/{path.parents[1].name}"
+    return run if path.stem == "last" else f"{run}/{path.stem}"
+
+
+def load_classifier(path: Path) -> LitClassifier:
+    """Rebuild a classifier from its checkpoint, without running pickled code.
+
+    Raises:
+        ValueError: If the file is no checkpoint of this package's training command.
+    """
+    _check(path)
+    try:
+        return LitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, TypeError, KeyError, AttributeError, SystemExit) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"Expected a checkpoint of the training command, but got {path}: {reason}"
+        ) from error
+
+
+def load_data(path: Path) -> ImageDataModule:
+    """Rebuild the data module that a checkpoint was trained with.
+
+    Raises:
+        ValueError: If the file is no checkpoint of this package's training command.
+    """
+    options = _check(path).get("datamodule_hyper_parameters", {})
+    if not isinstance(options, dict) or "_class_path" not in options:
+        raise ValueError(f"Expected a checkpoint that names its data, but got {path}. Give `--data`.")
+    settings = {name: value for name, value in options.items() if not name.startswith("_")}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    try:
+        config = parser.parse_object({"data": {"class_path": options["_class_path"], "init_args": settings}})
+        data: ImageDataModule = parser.instantiate_classes(config).data
+    except ArgumentError as error:
+        raise ValueError(
+            f"Expected known data in {path}, but got {options['_class_path']}: {error}"
+        ) from error
+    return data
+
+
+def checksum(path: Path) -> str:
+    """Return a file's SHA-256."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check(path: Path) -> Mapping[str, object]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"Expected a checkpoint of plain tensors, but got {path}: {reason[:120]}") from error
+    if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
+        raise ValueError(
+            f"Expected a checkpoint of the training command, but got {path}, which holds something else."
+        )
+    return content
