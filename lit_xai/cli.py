@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lit_xai.command import Parser, one_line_errors
 from lit_xai.data.base import ImageDataModule
 from lit_xai.module import LitClassifier
-from lit_xai.runs import fill_in, keep_wandb_inside, new_run_directory
+from lit_xai.runs import fill_in, keep_wandb_inside, new_run_directory, take_out
 
 _RUN_DIR = "LIT_XAI_RUN_DIR"
 
@@ -22,10 +23,11 @@ class _RunRecord(SaveConfigCallback):
     """Write the whole configuration into the run directory and send it, nested, to every logger."""
 
     def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        text = self.parser.dump(self.config, skip_none=False)
-        (Path(trainer.default_root_dir) / "config.yaml").write_text(text)
+        run_dir = Path(trainer.default_root_dir)
+        config = take_out(yaml.safe_load(self.parser.dump(self.config, skip_none=False)), run_dir)
+        (run_dir / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         for logger in trainer.loggers:
-            logger.log_hyperparams(yaml.safe_load(text))
+            logger.log_hyperparams(config)
 
 
 class TrainCLI(LightningCLI):
@@ -52,8 +54,9 @@ class TrainCLI(LightningCLI):
         config = self.config[self.subcommand]
         self.run_dir = self._run_directory()
         keep_wandb_inside(self.run_dir)
-        config["trainer"] = fill_in(config["trainer"], self.run_dir)
-        config["trainer"]["default_root_dir"] = str(self.run_dir)
+        # Absolute, since W&B writes from a process of its own.
+        config["trainer"] = fill_in(config["trainer"], self.run_dir.resolve())
+        config["trainer"]["default_root_dir"] = str(self.run_dir.resolve())
 
     def instantiate_classes(self) -> None:
         """Build everything; leave no empty run behind if that fails."""
@@ -98,7 +101,8 @@ def train_cli(args: Sequence[str] | None = None) -> None:
         args: Arguments, as on the command line; those of the process if None.
     """
     try:
-        with one_line_errors():
+        with one_line_errors(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
             cli = TrainCLI(
                 LitClassifier,
                 ImageDataModule,

@@ -41,6 +41,11 @@ def check_eps(eps: float, name: str = "eps") -> None:
         raise ValueError(f"Expected `{name}` in (0, 1], but got {eps:g}. Write 8/255 as 0.0314.")
 
 
+def clamp_pixels(image: Tensor) -> Tensor:
+    """Return the nearest pixels in [0, 1], (N, C, H, W)."""
+    return image.clamp(0.0, 1.0)
+
+
 def project_linf(image: Tensor, center: Tensor, eps: float) -> Tensor:
     """Return the nearest image within `eps` of `center` in every pixel, and within [0, 1].
 
@@ -57,7 +62,7 @@ def project_linf(image: Tensor, center: Tensor, eps: float) -> Tensor:
         >>> project_linf(torch.full((1, 1, 1, 2), 0.9), torch.tensor([0.5, 1.0]).view(1, 1, 1, 2), eps=0.25)
         tensor([[[[0.7500, 0.9000]]]])
     """
-    return image.clamp(center - eps, center + eps).clamp(0.0, 1.0)
+    return clamp_pixels(image.clamp(center - eps, center + eps))
 
 
 def project_l2(image: Tensor, center: Tensor, eps: float) -> Tensor:
@@ -77,4 +82,4 @@ def project_l2(image: Tensor, center: Tensor, eps: float) -> Tensor:
     difference = image - center
     norm = difference.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
     scale: Tensor = (eps / norm).clamp_max(1.0)
-    return (center + difference * scale).clamp(0.0, 1.0)
+    return clamp_pixels(center + difference * scale)

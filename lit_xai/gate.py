@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lit_xai.types import Batch
+
 
 @contextmanager
 def measuring() -> Iterator[None]:
@@ -16,6 +18,17 @@ def measuring() -> Iterator[None]:
     """
     with torch.inference_mode(mode=False), torch.enable_grad():
         yield
+
+
+def on_network(model: nn.Module, batch: Batch) -> Batch:
+    """Return a copy of a batch on the network's device, its pixels in the network's precision."""
+    parameter = next(model.parameters())
+    image, label, sample_id = batch
+    return Batch(
+        image.to(parameter, copy=True),
+        label.to(parameter.device, copy=True),
+        sample_id.to(parameter.device, copy=True),
+    )
 
 
 @contextmanager

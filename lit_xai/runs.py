@@ -32,19 +32,30 @@ def new_run_directory(root: Path, experiment: str) -> Path:
 
 def fill_in(value: Any, run_dir: Path) -> Any:
     """Return a configuration in which every `{run_dir}` is the run directory."""
+    return _replace(value, PLACEHOLDER, str(run_dir))
+
+
+def take_out(value: Any, run_dir: Path) -> Any:
+    """Return a configuration in which the run directory is `{run_dir}` again: a copy makes its own."""
+    return _replace(value, str(run_dir), PLACEHOLDER)
+
+
+def _replace(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str):
-        return value.replace(PLACEHOLDER, str(run_dir))
+        return value.replace(old, new)
     if isinstance(value, list):
-        return [fill_in(item, run_dir) for item in value]
+        return [_replace(item, old, new) for item in value]
+    if isinstance(value, dict):
+        return {key: _replace(item, old, new) for key, item in value.items()}
     if isinstance(value, Namespace):
-        return Namespace(**{key: fill_in(item, run_dir) for key, item in vars(value).items()})
+        return Namespace(**{key: _replace(item, old, new) for key, item in vars(value).items()})
     return value
 
 
 def keep_wandb_inside(run_dir: Path) -> None:
     """Point every file of W&B into the run directory, and log offline unless a key is configured."""
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
-        os.environ[name] = str(run_dir)
+        os.environ[name] = str(run_dir.resolve())
     os.environ.setdefault("WANDB_SILENT", "true")
     if not _wandb_key():
         os.environ.setdefault("WANDB_MODE", "offline")

@@ -1,4 +1,4 @@
-"""Train several regimes on the embedded sample, attack the explanations of all of them, and print the comparison.
+"""Train several regimes on the embedded sample, attack their explanations, and print the comparison.
 
 python scripts/compare.py demo     three regimes in minutes, without a network connection
 python scripts/compare.py study    four regimes, longer; writes results/study and the README's table

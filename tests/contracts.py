@@ -100,12 +100,11 @@ def assert_second_derivatives(method: Attribution, model: nn.Module, batch: Batc
     parameters = list(smooth.parameters())
     gradients = torch.autograd.grad(value(image), parameters, materialize_grads=True, allow_unused=True)
     for number, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+        towards = _unit(parameter, number)
         assert_directional(
-            lambda step, chosen=parameter, towards=_unit(parameter, number): moved(
-                chosen, step * towards, value, image
-            ),
+            lambda step, chosen=parameter, towards=towards: moved(chosen, step * towards, value, image),
             gradient,
-            _unit(parameter, number),
+            towards,
         )
 
 
@@ -197,7 +196,7 @@ def assert_regime_contract(regime: Regime, model: nn.Module, batch: Batch) -> No
     ]
     torch.testing.assert_close(sum(halves) / 2, loss.total, rtol=0, atol=1e-9)
     assert regime.at(0.5) == regime
-    assert regime.prepare(model, lambda: []) == regime
+    assert regime.prepare(model, list) == regime
 
 
 def assert_metric_contract(metric: SampleMetric, model: nn.Module, result: AttackResult) -> Tensor:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from lit_xai.attacks.base import Attack, Donors
 from lit_xai.attacks.gaussian import check_share
 from lit_xai.attributions.base import Explain
-from lit_xai.gate import evaluating
+from lit_xai.domain import clamp_pixels
+from lit_xai.gate import evaluating, on_network
 from lit_xai.metrics.maps import descending_rank
 from lit_xai.noise import Noise
+from lit_xai.types import Batch
 
 
 def important_features(attribution: Tensor, k: float) -> Tensor:
@@ -43,12 +45,11 @@ def rank_donors(model: nn.Module, donors: Donors, size: int) -> dict[int, Tensor
     Returns:
         Images labelled as the class, best first, (at most `size`, C, H, W), by class.
     """
-    device = next(model.parameters()).device
     images: dict[int, Tensor] = {}
     confidences: dict[int, Tensor] = {}
     with evaluating(model):
         for batch in donors():
-            image, label = batch.image.to(device), batch.label.to(device)
+            image, label, _ = on_network(model, Batch(*batch))
             confidence = model(image).softmax(dim=1).gather(1, label[:, None]).squeeze(1)
             for class_index in label.unique().tolist():
                 own = label == class_index
@@ -109,7 +110,7 @@ class EXIAA(Attack):
             donor, found = self._choose(image, runner_up)
             chosen = important_features(explain(donor, runner_up).expand_as(image), self.k)
         blend = (1 - self.alpha) * image + self.alpha * donor
-        return torch.where(chosen & found.view(-1, 1, 1, 1), blend, image).clamp(0.0, 1.0)
+        return clamp_pixels(torch.where(chosen & found.view(-1, 1, 1, 1), blend, image))
 
     def _choose(self, image: Tensor, runner_up: Tensor) -> tuple[Tensor, Tensor]:
         if self._ranked is None:

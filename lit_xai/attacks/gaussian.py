@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lit_xai.attacks.base import Attack
 from lit_xai.attributions.base import Explain
+from lit_xai.domain import clamp_pixels
 from lit_xai.metrics.maps import descending_rank
 from lit_xai.noise import Noise
 
@@ -58,4 +59,4 @@ class GaussianInjection(Attack):
         size = max(1, round(self.k * image[0].numel())) if len(image) else 0
         chosen = descending_rank(noise.child("places").uniform(image)) < size
         blend = (1 - self.alpha) * image + self.alpha * self.sigma * noise.child("values").normal(image)
-        return torch.where(chosen, blend, image).clamp(0.0, 1.0)
+        return clamp_pixels(torch.where(chosen, blend, image))

@@ -5,9 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.io import ImageReadMode, decode_image
 
 from lit_xai.attributions.base import Attribution, Score, check_score
 from lit_xai.attributions.path import Rule, path_gradient, quadrature
@@ -17,10 +18,10 @@ from lit_xai.noise import Noise
 @lru_cache(maxsize=8)
 def read_baseline(path: Path, channels: int) -> Tensor:
     """Return the pixels of an image file, in [0, 1], (channels, H, W)."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.float32) / 255
     with torch.inference_mode(mode=False):
-        mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
-        pixels: Tensor = decode_image(str(path), mode=mode)
-    return pixels.float() / 255
+        return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1).contiguous()
 
 
 @dataclass(frozen=True)

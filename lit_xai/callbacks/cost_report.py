@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.evaluation.grid import Grid
-from lit_xai.gate import evaluating, measuring
+from lit_xai.gate import evaluating, measuring, on_network
 from lit_xai.types import Batch
 
 
@@ -60,13 +60,12 @@ def count_passes(grid: Grid, model: nn.Module, batch: Batch) -> Passes:
     Returns:
         Passes for one sample.
     """
-    device = next(model.parameters()).device
     with measuring():
-        image = batch.image[:1].to(device).clone()
+        image, _, sample_id = on_network(model, Batch(*(tensor[:1] for tensor in batch)))
         with evaluating(model), torch.no_grad():
             label = model(image).argmax(dim=1)
         grid.reset()
         with counting(model) as passes:
-            grid.update(model, Batch(image, label, batch.sample_id[:1]))
+            grid.update(model, Batch(image, label, sample_id))
         grid.reset()
     return passes

@@ -15,6 +15,7 @@ from lit_xai.attacks.base import Attack, run_attack
 from lit_xai.attributions.base import Attribution
 from lit_xai.callbacks.explanation_robustness import lightning_data, network_of
 from lit_xai.data.samplers import stratified
+from lit_xai.gate import on_network
 from lit_xai.metrics.maps import pixel_map
 from lit_xai.types import AttackResult, Batch
 
@@ -36,7 +37,7 @@ def panel(result: AttackResult) -> np.ndarray:
     figure = Figure(figsize=(1.6 * len(_COLUMNS), 1.7 * rows + 0.3), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(rows, len(_COLUMNS), squeeze=False)
-    before, after = (pixel_map(maps).cpu() for maps in (result.attribution, result.attribution_adv))
+    before, after = (pixel_map(maps).cpu().numpy() for maps in (result.attribution, result.attribution_adv))
     for row in range(rows):
         top = max(before[row].max().item(), after[row].max().item(), 1e-12)
         axes[row, 0].imshow(_displayed(result.image[row]), cmap="gray", vmin=0, vmax=1)
@@ -55,8 +56,8 @@ def panel(result: AttackResult) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _displayed(image: Tensor) -> Tensor:
-    return image.cpu().permute(1, 2, 0).squeeze(-1)
+def _displayed(image: Tensor) -> np.ndarray:
+    return image.cpu().permute(1, 2, 0).squeeze(-1).numpy()
 
 
 class ExplanationImages(Callback):
@@ -113,8 +114,7 @@ class ExplanationImages(Callback):
         network, data = network_of(pl_module), lightning_data(trainer)
         images = data.images("val")
         chosen = stratified(images.labels, self.max_samples, self.seed)
-        batch = Batch(*default_collate([images[index] for index in chosen]))
-        batch = Batch(*(tensor.to(pl_module.device) for tensor in batch))
+        batch = on_network(network, Batch(*default_collate([images[index] for index in chosen])))
         return run_attack(
             network, self.attribution, self.attack.prepare(network, data.donors), batch, self.seed
         )

@@ -4,6 +4,7 @@ import time
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.utils.data import DataLoader
@@ -54,6 +55,10 @@ class ExplanationRobustness(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin(trainer, pl_module, "val", f"after every {self.every_n_epochs} epoch(s)")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                for key in _keys(self.grid):
+                    logger.experiment.define_metric(key, step_metric="epoch")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -138,3 +143,13 @@ def _keyed(rows: list[Row]) -> dict[str, float]:
         values[f"{cell}/failed"] = float(row.failed)
         values[f"{cell}/excluded"] = float(row.excluded)
     return values
+
+
+def _keys(grid: Grid) -> list[str]:
+    rows = [
+        Row(attribution, attack, metric, 0.0, 0.0, 0, 0, 0, 0.0, 0)
+        for attribution in grid.attributions
+        for attack in grid.attacks
+        for metric in grid.metrics
+    ]
+    return [*_keyed(rows), "robustness/time_share"]

@@ -67,7 +67,7 @@ class EmbeddedFashion(ImageDataModule):
             donor_split=donor_split,
             seed=seed,
         )
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
 
     def read(self, split: Split) -> Images:
         arrays = _read()

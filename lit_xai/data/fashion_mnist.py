@@ -104,7 +104,7 @@ class FashionMNIST(ImageDataModule):
             donor_split=donor_split,
             seed=seed,
         )
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
         self.data_dir = data_dir
         self.download = download
 

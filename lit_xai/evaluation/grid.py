@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lit_xai.attacks.base import Attack, Donors, run_attack
 from lit_xai.attributions.base import Attribution
-from lit_xai.gate import evaluating, measuring
+from lit_xai.gate import evaluating, measuring, on_network
 from lit_xai.metrics.base import SampleMetric, summarize
 from lit_xai.noise import Noise
 from lit_xai.types import Batch
@@ -116,9 +116,8 @@ class Grid(nn.Module):
             model: Maps pixels in [0, 1] to logits; its mode and its parameters are left as they were.
             batch: N samples, moved to the network's device.
         """
-        device = next(model.parameters()).device
         with measuring(), evaluating(model), torch.no_grad():
-            batch = Batch(*(tensor.to(device).clone() for tensor in batch))
+            batch = on_network(model, batch)
             logits = model(batch.image)
             correct = logits.argmax(dim=1) == batch.label
             for attribution in self.attributions:

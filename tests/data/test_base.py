@@ -1,0 +1,239 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from lit_xai.data.base import ImageDataModule, Images, first_directory_with
+from lit_xai.types import Batch
+
+SIZES = {"train": 24, "val": 21, "test": 13}
+
+
+def tiny_images(split: str, size: int | None = None) -> Images:
+    """Return images of three channels and 8 x 8 pixels; each of the four classes has a brighter quadrant."""
+    generator = np.random.default_rng(list(SIZES).index(split))
+    size = size or SIZES[split]
+    pixels = generator.integers(0, 206, (size, 3, 8, 8), dtype=np.uint8)
+    labels = generator.permutation(np.arange(size) % 4).astype(np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        image[:, 4 * (label // 2) :, 4 * (label % 2) :][:, :4, :4] += 50
+    return Images.from_bytes(pixels, labels)
+
+
+class TinyData(ImageDataModule):
+    """Images in memory; remembers which splits were read."""
+
+    num_classes = 4
+
+    def __init__(
+        self,
+        batch_size=8,
+        eval_batch_size=8,
+        donor_split="train",
+        seed=0,
+        max_train=None,
+        max_val=None,
+        max_test=None,
+        train_size=None,
+    ):
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            limits={"train": max_train, "val": max_val, "test": max_test},
+            num_workers=0,
+            donor_split=donor_split,
+            seed=seed,
+        )
+        self.train_size = train_size
+        self.reads = []
+
+    def read(self, split):
+        self.reads.append(split)
+        return tiny_images(split, self.train_size if split == "train" else None)
+
+    def on(self, world_size: int, rank: int) -> "TinyData":
+        """Pretend to be one process of several."""
+        self.trainer = SimpleNamespace(world_size=world_size, global_rank=rank)
+        return self
+
+
+def ids(loader) -> list[list[int]]:
+    return [batch.sample_id.tolist() for batch in loader]
+
+
+def flat(loader) -> list[int]:
+    return [sample_id for batch in ids(loader) for sample_id in batch]
+
+
+def test_a_sample_has_pixels_label_and_position():
+    images = Images.from_bytes(
+        np.array([[[[0, 51]]], [[[255, 102]]]], dtype=np.uint8), np.array([200, 9], np.uint8)
+    )
+    assert len(images) == 2
+    image, label, sample_id = images[1]
+    assert image.dtype == torch.float32
+    torch.testing.assert_close(image, torch.tensor([[[1.0, 0.4]]]), rtol=0, atol=1e-7)
+    assert (label.item(), label.dtype) == (9, torch.int64)
+    assert (sample_id.item(), sample_id.dtype) == (1, torch.int64)
+    assert images[0].label.item() == 200
+
+
+def test_the_arrays_are_copied():
+    pixels, labels = np.zeros((1, 1, 1, 1), np.uint8), np.zeros(1, np.int64)
+    images = Images.from_bytes(pixels, labels)
+    pixels += 255
+    labels += 1
+    assert images[0].image.item() == 0
+    assert images[0].label.item() == 0
+
+
+def test_the_first_samples_keep_their_positions():
+    images = tiny_images("val")
+    assert len(images.first(None)) == 21
+    assert len(images.first(100)) == 21
+    first = images.first(5)
+    assert len(first) == 5
+    assert torch.equal(first[4].image, images[4].image)
+    assert first[4].sample_id.item() == 4
+
+
+def test_batches_are_named_and_stacked():
+    first = next(iter(TinyData().val_dataloader()))
+    assert isinstance(first, Batch)
+    images = tiny_images("val")
+    assert torch.equal(first.image, images.pixels[:8].float() / 255)
+    assert torch.equal(first.label, images.labels[:8])
+    assert first.sample_id.tolist() == list(range(8))
+
+
+def test_a_split_is_read_once_and_only_when_needed():
+    data = TinyData()
+    data.setup("validate")
+    assert data.reads == ["val"]
+    data.setup("fit")
+    data.setup("test")
+    assert data.reads == ["val", "train", "test"]
+    for _ in range(2):
+        data.setup("fit")
+        list(data.train_dataloader())
+        list(data.val_dataloader())
+    assert data.reads == ["val", "train", "test"]
+
+
+def test_limits_keep_the_first_images():
+    data = TinyData(max_train=10, max_val=3, max_test=None)
+    assert sorted(flat(data.train_dataloader())) == list(range(10))
+    assert flat(data.val_dataloader()) == [0, 1, 2]
+    assert flat(data.test_dataloader()) == list(range(13))
+    assert torch.equal(data.images("train").pixels, tiny_images("train").pixels[:10])
+
+
+def test_training_batches_are_shuffled_and_sized():
+    batches = ids(TinyData(batch_size=10).train_dataloader())
+    assert [len(batch) for batch in batches] == [10, 10, 4]
+    order = [sample_id for batch in batches for sample_id in batch]
+    assert sorted(order) == list(range(24))
+    assert order != sorted(order)
+    assert flat(TinyData(seed=0).train_dataloader()) == order
+    assert flat(TinyData(seed=1).train_dataloader()) != order
+
+
+@pytest.mark.parametrize("size", [24, 21])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_one_process_and_two_train_on_the_same_global_batches(size, epoch):
+    def batches(world_size: int) -> list[set[int]]:
+        shares = []
+        for rank in range(world_size):
+            loader = TinyData(batch_size=8, train_size=size).on(world_size, rank).train_dataloader()
+            loader.sampler.set_epoch(epoch)
+            shares.append(ids(loader))
+        assert all(len(share[0]) == 8 // world_size for share in shares)
+        return [{sample_id for part in parts for sample_id in part} for parts in zip(*shares, strict=True)]
+
+    alone, together = batches(1), batches(2)
+    assert together[:2] == alone[:2]
+    assert [len(batch) for batch in together] == [8, 8, {24: 8, 21: 4}[size]]
+    assert together[2] <= alone[2]
+
+
+@pytest.mark.parametrize("world_size", [3, 5, 16])
+def test_a_batch_that_does_not_divide_is_refused(world_size):
+    message = f"Expected `batch_size` as a multiple of {world_size} processes, but got 8"
+    with pytest.raises(ValueError, match=message):
+        TinyData(batch_size=8).on(world_size, 0).train_dataloader()
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("max_samples", [None, 10])
+def test_evaluation_covers_every_sample_once(world_size, max_samples):
+    loaders = [
+        TinyData(eval_batch_size=4).on(world_size, rank).evaluation_loader("val", max_samples)
+        for rank in range(world_size)
+    ]
+    covered = [flat(loader) for loader in loaders]
+    expected = flat(TinyData().evaluation_loader("val", max_samples))
+    assert len(expected) == (max_samples or 21)
+    assert sorted(sum(covered, [])) == sorted(expected)
+    assert all(share == sorted(share) for share in covered)
+    assert max(map(len, covered)) - min(map(len, covered)) <= 1
+
+
+def test_a_subset_is_balanced_seeded_and_named_by_the_positions_of_the_whole():
+    data = TinyData()
+    chosen = flat(data.evaluation_loader("val", max_samples=8, seed=0))
+    assert tiny_images("val").labels[chosen].bincount().tolist() == [2, 2, 2, 2]
+    batch = next(iter(data.evaluation_loader("val", max_samples=8, seed=0)))
+    assert torch.equal(batch.image, tiny_images("val").pixels[batch.sample_id].float() / 255)
+    assert flat(data.evaluation_loader("val", max_samples=8, seed=0)) == chosen
+    assert flat(data.evaluation_loader("val", max_samples=8, seed=1)) != chosen
+
+
+def test_a_subset_larger_than_the_split_is_the_split():
+    assert flat(TinyData().evaluation_loader("test", max_samples=100)) == list(range(13))
+
+
+def test_evaluation_batches_are_sized():
+    data = TinyData(eval_batch_size=8)
+    assert [len(batch) for batch in ids(data.evaluation_loader("val"))] == [8, 8, 5]
+    assert [len(batch) for batch in ids(data.evaluation_loader("val", batch_size=15))] == [15, 6]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_donors_are_all_images_of_their_split_in_every_process(split):
+    for world_size, rank in ((1, 0), (2, 1)):
+        data = TinyData(donor_split=split).on(world_size, rank)
+        for _ in range(2):
+            assert flat(data.donors()) == list(range(SIZES[split]))
+    assert torch.equal(next(iter(data.donors())).label, tiny_images(split).labels[:8])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "Expected `batch_size` of at least 1, but got 0"),
+        ({"eval_batch_size": -1}, "Expected `eval_batch_size` of at least 1, but got -1"),
+        ({"max_train": 0}, r"Expected `max_train` of at least 1, but got 0\. Leave it out for all images"),
+        ({"max_val": -2}, "Expected `max_val` of at least 1, but got -2"),
+        ({"max_test": 0}, "Expected `max_test` of at least 1, but got 0"),
+        ({"donor_split": "valid"}, "Expected `donor_split` as train, val or test, but got valid"),
+    ],
+)
+def test_refuses_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        TinyData(**options)
+
+
+def test_the_first_directory_that_holds_the_file_is_taken(tmp_path):
+    empty, plain, zipped = (tmp_path / name for name in ("empty", "plain", "zipped"))
+    for directory in (empty, plain, zipped):
+        directory.mkdir()
+    (plain / "images").touch()
+    (zipped / "images.gz").touch()
+    (empty / "images").mkdir()
+    missing = tmp_path / "missing"
+    assert first_directory_with("images", [missing, empty, plain, zipped], "") == plain
+    assert first_directory_with("images", (path for path in [empty, zipped, plain]), "") == zipped
+    with pytest.raises(FileNotFoundError) as found:
+        first_directory_with("images", [missing, empty], "Fetch it.")
+    assert str(found.value) == f"Expected images in {missing} or {empty}, but got no such file. Fetch it."

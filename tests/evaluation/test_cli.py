@@ -1,0 +1,163 @@
+import json
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from lit_xai.attacks.base import run_attack
+from lit_xai.attacks.random_sign import RandomSign
+from lit_xai.attributions.saliency import Saliency
+from lit_xai.cli import train_cli
+from lit_xai.data.embedded_fashion import EmbeddedFashion
+from lit_xai.data.samplers import stratified
+from lit_xai.evaluation.checkpoints import load_classifier
+from lit_xai.evaluation.cli import evaluate_cli
+from lit_xai.metrics.maps import pixel_map
+from lit_xai.metrics.top_k import top_k_intersection
+from lit_xai.types import Batch
+
+ROOT = Path(__file__).parents[2]
+GRID = {
+    "grid": {
+        "class_path": "lit_xai.evaluation.grid.Grid",
+        "init_args": {
+            "attributions": {"saliency": f"{ROOT}/configs/attributions/saliency.yaml"},
+            "attacks": {"random_sign": f"{ROOT}/configs/attacks/random_sign.yaml"},
+            "metrics": {"top_k": f"{ROOT}/configs/metrics/top_k.yaml"},
+        },
+    },
+    "max_samples": 40,
+    "accelerator": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Two networks, each trained for a few steps."""
+    directory = tmp_path_factory.mktemp("trained")
+    for regime in ("natural", "pgd"):
+        train_cli(
+            [
+                "fit",
+                f"--config={ROOT}/configs/experiments/embedded_{regime}.yaml",
+                f"--runs={directory}",
+                "--trainer.max_epochs=1",
+                "--trainer.limit_train_batches=20",
+                "--trainer.limit_val_batches=1",
+                "--trainer.logger=false",
+                "--trainer.enable_progress_bar=false",
+                f"--trainer.callbacks=[{ROOT}/configs/callbacks/checkpoint.yaml]",
+            ]
+        )
+    return directory
+
+
+@pytest.fixture
+def config(tmp_path) -> str:
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump(GRID))
+    return str(tmp_path / "evaluate.yaml")
+
+
+def checkpoint(runs: Path, regime: str) -> str:
+    return str(runs / f"embedded_{regime}" / "1" / "checkpoints" / "last.ckpt")
+
+
+def test_two_checkpoints_are_compared_on_the_same_samples(runs, config, tmp_path, capsys):
+    files = [checkpoint(runs, "natural"), f"robust={checkpoint(runs, 'pgd')}"]
+    evaluate_cli(["-c", config, "--checkpoints", *files, "--output", str(tmp_path / "out")])
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert ",".join(list(results)[:9]) == (
+        "checkpoint,attribution,attack,metric,value,stderr,count,failed,excluded"
+    )
+    assert list(results.checkpoint.unique()) == ["embedded_natural/1", "robust"]
+    samples = pd.read_parquet(tmp_path / "out" / "samples.parquet")
+    assert list(samples) == ["checkpoint", "attribution", "attack", "metric", "sample_id", "value"]
+    data = EmbeddedFashion()
+    chosen = stratified(data.images("test").labels, 40, 0)
+    for name, path in zip(results.checkpoint.unique(), files, strict=True):
+        own = samples[samples.checkpoint == name]
+        assert own[own.metric == "excluded"].sample_id.tolist() == chosen
+        network = load_classifier(Path(path.removeprefix("robust="))).model
+        batch = Batch(*torch.utils.data.default_collate([data.images("test")[index] for index in chosen]))
+        correct = network(batch.image).argmax(dim=1) == batch.label
+        batch = Batch(*(tensor[correct] for tensor in batch))
+        attacked = run_attack(network, Saliency(), RandomSign(eps=0.1), batch, seed=0)
+        expected = top_k_intersection(
+            pixel_map(attacked.attribution), pixel_map(attacked.attribution_adv), k=100
+        )
+        row = results[(results.checkpoint == name) & (results.metric == "top_k")].iloc[0]
+        assert row["count"] == correct.sum()
+        assert row["excluded"] == (~correct).sum()
+        assert row["value"] == pytest.approx(expected.double().mean().item(), abs=1e-6)
+        images = data.images("test")
+        logits = network(images.pixels.float() / 255)
+        accuracy = results[(results.checkpoint == name) & (results.attack == "unattacked")].iloc[0]
+        assert accuracy["value"] == pytest.approx(
+            (logits.argmax(dim=1) == images.labels).double().mean().item()
+        )
+        assert accuracy["count"] == 1000
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert torch.__version__.startswith(card["versions"]["torch"])
+    assert card["data"]["max_train"] == 2000
+    assert set(card["checkpoints"]) == {"embedded_natural/1", "robust"}
+    assert card["config"]["grid"]["init_args"]["attacks"]["random_sign"]["init_args"]["eps"] == 0.1
+    assert "| random_sign | robust" in capsys.readouterr().out
+
+
+def test_the_same_command_writes_the_same_bytes_whatever_the_batch_size(runs, config, tmp_path):
+    for batch_size in (40, 7):
+        files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / str(batch_size))]
+        evaluate_cli(["-c", config, *files, f"--batch_size={batch_size}"])
+    for file in ("results.csv", "samples.parquet"):
+        assert (tmp_path / "40" / file).read_bytes() == (tmp_path / "7" / file).read_bytes()
+
+
+def test_results_are_never_overwritten(runs, config, tmp_path, capsys):
+    (tmp_path / "results.csv").write_text("precious")
+    with pytest.raises(SystemExit) as ended:
+        evaluate_cli(["-c", config, "--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "Expected a new `output` directory, but got" in capsys.readouterr().err
+    assert (tmp_path / "results.csv").read_text() == "precious"
+
+
+def test_a_broken_checkpoint_is_one_line(config, tmp_path, capsys):
+    (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(SystemExit) as ended:
+        evaluate_cli(["-c", config, "--checkpoints", str(tmp_path / "broken.ckpt")])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: Expected a checkpoint of plain tensors, but got ")
+
+
+def test_an_unknown_option_is_one_line(config, capsys):
+    with pytest.raises(SystemExit) as ended:
+        evaluate_cli(["-c", config, "--checkpoint", "a.ckpt"])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 3
+    assert "--checkpoint" in " ".join(lines)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "evaluate").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_shipped_evaluation_runs(path, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(pl.Trainer, "__init__", _with_few_batches(pl.Trainer.__init__))
+    files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / "out")]
+    evaluate_cli(["-c", str(path), *files, "--max_samples=4"])
+    config = yaml.safe_load(path.read_text())
+    grid = yaml.safe_load((path.parent / config["grid"]).read_text())["init_args"]
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert len(results) == 2 + len(grid["attacks"]) * len(grid["metrics"])
+
+
+def _with_few_batches(original):
+    def initialise(self, **options):
+        original(self, **{**options, "limit_test_batches": 1})
+
+    return initialise

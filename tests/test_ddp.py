@@ -1,0 +1,50 @@
+"""Two gloo processes give the numbers of one, on 13 uneven samples."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.ddp
+
+
+def run(processes: int, output: Path, *options: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        environment.pop(name, None)
+    program = [sys.executable, str(ROOT / "tests" / "ddp_program.py"), str(processes), str(output), *options]
+    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path):
+    results = []
+    for processes in (1, 2):
+        output = tmp_path / f"{processes}.pt"
+        ended = run(processes, output)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        results.append((torch.load(output, weights_only=True), pd.read_csv(output.with_suffix(".csv"))))
+    (one, one_records), (two, two_records) = results
+    torch.testing.assert_close(two["weights"], one["weights"], rtol=0, atol=1e-10)
+    for stage in ("fitted", "tested"):
+        assert one[stage].keys() == two[stage].keys()
+        for key, value in one[stage].items():
+            if not key.startswith("train/"):
+                # Lightning logs in single precision.
+                assert two[stage][key] == pytest.approx(value, abs=1e-6, nan_ok=True), key
+    pd.testing.assert_frame_equal(one_records, two_records, rtol=0, atol=1e-9)
+    evaluated = one_records[one_records.metric == "excluded"]
+    assert evaluated.groupby(["attribution", "attack"]).size().tolist() == [13] * 4
+    assert (evaluated.value == 0).sum() >= 16
+
+
+def test_a_sampler_that_pads_is_refused(tmp_path):
+    ended = run(2, tmp_path / "padded.pt", "padded")
+    assert ended.returncode != 0
+    assert "Expected each sample once, but got sample" in ended.stderr
+    assert not (tmp_path / "padded.pt").exists()

@@ -1,0 +1,132 @@
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lit_xai.gate import evaluating, measuring
+
+
+def mixed_network() -> nn.Module:
+    """Return a network in which some modules evaluate and some parameters are frozen."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    model.train()
+    model[2][0].eval()
+    model[0].bias.requires_grad_(False)
+    return model
+
+
+def state(model: nn.Module) -> tuple[list[bool], list[bool]]:
+    return (
+        [module.training for module in model.modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+    )
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_and_requirements_are_set_and_restored(fails):
+    model = mixed_network()
+    before = state(model)
+    assert before == ([True, True, True, True, False, True], [True, False, True, True, True, True])
+    with contextlib.suppress(KeyError), evaluating(model) as inside:
+        assert inside is model
+        assert state(model) == ([False] * 6, [False] * 6)
+        if fails:
+            raise KeyError
+    assert state(model) == before
+
+
+def test_nesting_restores_step_by_step():
+    model = mixed_network()
+    before = state(model)
+    with evaluating(model):
+        with evaluating(model):
+            pass
+        assert state(model) == ([False] * 6, [False] * 6)
+    assert state(model) == before
+
+
+def test_a_pass_inside_neither_drops_nor_learns():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5)).train()
+    image = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    with evaluating(model):
+        torch.testing.assert_close(model(image), image / (1 + 1e-5) ** 0.5)
+    assert torch.equal(model[0].running_mean, torch.zeros(3))
+    assert not torch.equal(model(image), image / (1 + 1e-5) ** 0.5)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_autocast_is_off_inside(fails):
+    model, image = nn.Linear(64, 64), torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with contextlib.suppress(KeyError), evaluating(model):
+            assert not torch.is_autocast_enabled("cpu")
+            assert model(image).dtype == torch.float32
+            assert torch.equal(model(image), functional.linear(image, model.weight, model.bias))
+            if fails:
+                raise KeyError
+        assert torch.is_autocast_enabled("cpu")
+        assert model(image).dtype == torch.bfloat16
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.project = nn.Linear(4, 12).double()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        query, key, value = self.project(tokens).chunk(3, dim=-1)
+        return functional.scaled_dot_product_attention(query, key, value).sum(dim=(1, 2, 3))
+
+
+def hessian_times(model: nn.Module, tokens: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    point = tokens.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(model(point).sum(), point, create_graph=True)
+    return torch.autograd.grad((gradient * direction).sum(), point)[0]
+
+
+def test_attention_has_a_second_derivative_only_inside():
+    model = Attention()
+    tokens, direction = torch.randn(
+        2, 1, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
+
+    def gradient(step: float) -> torch.Tensor:
+        point = (tokens + step * direction).requires_grad_()
+        return torch.autograd.grad(model(point).sum(), point)[0]
+
+    with evaluating(model):
+        found = hessian_times(model, tokens, direction)
+        expected = (gradient(1e-5) - gradient(-1e-5)) / 2e-5
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="derivative for .* is not implemented"):
+            hessian_times(model, tokens, direction)
+        with contextlib.suppress(KeyError), evaluating(model):
+            raise KeyError
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_gradients_can_be_measured_in_any_mode(mode):
+    cube = torch.tensor([2.0])
+    with mode():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        made_inside = cube.clone()
+        with measuring():
+            point = made_inside.clone().requires_grad_()
+            (first,) = torch.autograd.grad(point**3, point, create_graph=True)
+            (second,) = torch.autograd.grad(first, point)
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
+    assert (first.item(), second.item()) == (12.0, 12.0)
+    assert not first.is_inference()
+
+
+def test_the_mode_returns_after_an_error():
+    with torch.inference_mode():
+        with contextlib.suppress(KeyError), measuring():
+            raise KeyError
+        assert torch.is_inference_mode_enabled()
+        assert not torch.is_grad_enabled()

@@ -1,0 +1,327 @@
+import copy
+from dataclasses import dataclass, field
+from functools import cache, partial
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lit_xai.module import LitClassifier
+from lit_xai.noise import Noise
+from lit_xai.regimes.base import Regime
+from lit_xai.regimes.natural import Natural
+from lit_xai.regimes.pgd import PGD
+from lit_xai.types import RegimeLoss
+from tests.conftest import tiny_network
+from tests.data.test_base import SIZES, TinyData, tiny_images
+
+ADVERSARY = PGD(eps=0.05, step_size=0.025, steps=3)
+
+
+@cache
+def _learned() -> nn.Module:
+    model = tiny_network(channels=3).float()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    image, label, _ = whole("train")
+    for _ in range(40):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(image), label).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return model
+
+
+def learned() -> nn.Module:
+    """Return a network that knows most validation images and that small perturbations fool."""
+    return copy.deepcopy(_learned())
+
+
+def sgd(lr: float) -> partial[torch.optim.SGD]:
+    return partial(torch.optim.SGD, lr=lr)
+
+
+def classifier(**options) -> LitClassifier:
+    settings = {"regime": Natural(), "num_classes": 4, "optimizer": sgd(0.05), "adversary": ADVERSARY}
+    return LitClassifier(**{"model": learned(), **settings, **options})
+
+
+def trainer(tmp_path, epochs: int = 1, **options) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+        **options,
+    )
+
+
+def whole(split: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    images = tiny_images(split)
+    return images.pixels.float() / 255, images.labels, torch.arange(len(images))
+
+
+def accuracy(model: nn.Module, image: torch.Tensor, label: torch.Tensor) -> float:
+    with torch.no_grad():
+        return (model(image).argmax(dim=1) == label).double().mean().item()
+
+
+def attacked(model: nn.Module, split: str, seed: int = 0) -> torch.Tensor:
+    """Return what projected gradient descent, written out, finds with the draws of validation."""
+    image, label, sample_id = whole(split)
+    start = Noise(seed, sample_id).child("adversary").child("start").uniform(image, -0.05, 0.05)
+    point = image + start
+    for _ in range(3):
+        point = point.detach().requires_grad_()
+        functional.cross_entropy(model(point), label).backward()
+        point = torch.clamp(point + 0.025 * point.grad.sign(), image - 0.05, image + 0.05).clamp(0, 1)
+    model.zero_grad()
+    return point.detach()
+
+
+@dataclass(frozen=True)
+class Recorder(Regime):
+    """Natural training that remembers what it was given."""
+
+    prepared: list = field(default_factory=list)
+    progress: list = field(default_factory=list)
+    calls: list = field(default_factory=list)
+
+    def prepare(self, model, donors):
+        self.prepared.append((model, sum(len(batch.label) for batch in donors())))
+        return self
+
+    def at(self, progress):
+        self.progress.append(progress)
+        return self
+
+    def loss(self, model, image, label, noise):
+        draws = noise.uniform(torch.zeros(len(label), dtype=torch.float64))
+        self.calls.append(dict(zip(noise.sample_id.tolist(), draws.tolist(), strict=True)))
+        return Natural().loss(model, image, label, noise)
+
+
+@dataclass(frozen=True)
+class Shrink(Regime):
+    """Minimise half the squared norm of the weights."""
+
+    def loss(self, model, image, label, noise):
+        norm = sum(parameter.square().sum() for parameter in model.parameters()) / 2
+        return RegimeLoss(norm, model(image), {"norm": norm.detach()})
+
+
+def recorded(
+    tmp_path, epochs: int = 2, data: TinyData | None = None, **options
+) -> tuple[Recorder, LitClassifier]:
+    regime = Recorder()
+    module = classifier(regime=regime, **options)
+    trainer(tmp_path, epochs, limit_val_batches=0).fit(module, data or TinyData())
+    return regime, module
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_accuracies_equal_a_direct_computation(tmp_path, split):
+    module = classifier(noise_seed=5)
+    run = trainer(tmp_path)
+    (found,) = (run.validate if split == "val" else run.test)(module, TinyData(), verbose=False)
+    image, label, _ = whole(split)
+    adversarial = accuracy(module.model, attacked(module.model, split, seed=5), label)
+    assert found == pytest.approx(
+        {f"{split}/accuracy": accuracy(module.model, image, label), f"{split}/pgd_accuracy": adversarial},
+        abs=1e-6,
+    )
+    assert adversarial < found[f"{split}/accuracy"]
+
+
+@pytest.mark.parametrize("eval_batch_size", [1, 21])
+def test_accuracies_do_not_depend_on_the_batch_size(tmp_path, eval_batch_size):
+    expected = trainer(tmp_path).validate(classifier(), TinyData(eval_batch_size=8), verbose=False)
+    found = trainer(tmp_path).validate(classifier(), TinyData(eval_batch_size=eval_batch_size), verbose=False)
+    assert found == expected
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_without_an_adversary_its_accuracy_is_left_out(tmp_path, stage):
+    run = trainer(tmp_path)
+    (found,) = getattr(run, stage)(classifier(adversary=None), TinyData(), verbose=False)
+    assert list(found) == [{"validate": "val/accuracy", "test": "test/accuracy"}[stage]]
+
+
+def test_the_default_adversary_is_the_published_one():
+    module = LitClassifier(tiny_network(channels=3), Natural(), num_classes=4)
+    assert module.adversary == PGD(eps=0.1, step_size=0.01, steps=20)
+
+
+def test_a_step_descends_the_mean_cross_entropy(tmp_path):
+    module = classifier(model=tiny_network(channels=3).float())
+    expected = tiny_network(channels=3).float()
+    image, label, _ = whole("train")
+    functional.cross_entropy(expected(image), label).backward()
+    with torch.no_grad():
+        for parameter in expected.parameters():
+            parameter -= 0.05 * parameter.grad
+    trainer(tmp_path).fit(module, TinyData(batch_size=SIZES["train"]))
+    for found, wanted, before in zip(
+        module.model.parameters(), expected.parameters(), tiny_network(channels=3).float().parameters(), strict=True
+    ):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+        assert (found - before).abs().max() > 1e-4
+
+
+def test_training_logs_loss_parts_and_accuracy(tmp_path):
+    module = classifier(optimizer=sgd(0.0))
+    run = trainer(tmp_path)
+    run.fit(module, TinyData(batch_size=SIZES["train"], max_train=None))
+    image, label, _ = whole("train")
+    with torch.no_grad():
+        loss = functional.cross_entropy(module.model(image), label).item()
+    found = {name: value.item() for name, value in run.callback_metrics.items() if name.startswith("train/")}
+    assert found == pytest.approx(
+        {
+            "train/loss": loss,
+            "train/cross_entropy": loss,
+            "train/accuracy": accuracy(module.model, image, label),
+        },
+        abs=1e-5,
+    )
+
+
+def test_training_accuracy_is_that_of_the_regimes_logits_over_the_epoch(tmp_path):
+    # Uneven batches of adversarial images: neither the clean images nor a mean of means will do.
+    module = classifier(optimizer=sgd(0.0), regime=ADVERSARY)
+    run = trainer(tmp_path)
+    run.fit(module, TinyData(batch_size=10))
+    image, label, sample_id = whole("train")
+    noise = Noise(0, sample_id).child("train").child(0)
+    expected = accuracy(module.model, ADVERSARY.attack(module.model, image, label, noise), label)
+    assert run.callback_metrics["train/accuracy"].item() == pytest.approx(expected, abs=1e-6)
+    assert expected < accuracy(module.model, image, label)
+
+
+def test_accuracies_start_afresh_in_every_epoch(tmp_path):
+    module = classifier(adversary=None, optimizer=sgd(0.1))
+    run = trainer(tmp_path, epochs=4)
+    run.fit(module, TinyData())
+    image, label, _ = whole("val")
+    assert run.callback_metrics["val/accuracy"].item() == pytest.approx(accuracy(module.model, image, label))
+    assert accuracy(learned(), image, label) != accuracy(module.model, image, label)
+
+
+def test_validate_then_fit_then_test_with_one_module(tmp_path):
+    module, data = classifier(), TinyData()
+    image, label, _ = whole("val")
+    before = accuracy(module.model, image, label)
+    (found,) = trainer(tmp_path).validate(module, data, verbose=False)
+    assert found["val/accuracy"] == pytest.approx(before)
+    run = trainer(tmp_path, epochs=2)
+    run.fit(module, data)
+    (tested,) = trainer(tmp_path).test(module, data, verbose=False)
+    fresh = classifier()
+    other = trainer(tmp_path, epochs=2)
+    other.fit(fresh, TinyData())
+    assert run.callback_metrics == other.callback_metrics
+    image, label, _ = whole("test")
+    assert tested["test/accuracy"] == pytest.approx(accuracy(fresh.model, image, label))
+    assert tested["test/pgd_accuracy"] == pytest.approx(
+        accuracy(fresh.model, attacked(fresh.model, "test"), label)
+    )
+
+
+def test_noise_belongs_to_sample_and_epoch(tmp_path):
+    regime, _ = recorded(tmp_path, noise_seed=3)
+    epochs = [{}, {}]
+    for number, call in enumerate(regime.calls):
+        epochs[number // 3].update(call)
+    assert [len(epoch) for epoch in epochs] == [24, 24]
+    like = torch.zeros(24, dtype=torch.float64)
+    for number, epoch in enumerate(epochs):
+        expected = Noise(3, torch.arange(24)).child("train").child(number).uniform(like).tolist()
+        assert [epoch[sample] for sample in range(24)] == expected
+    assert not set(epochs[0].values()) & set(epochs[1].values())
+
+
+def test_the_order_changes_with_the_epoch(tmp_path):
+    regime, _ = recorded(tmp_path)
+    orders = [[sample for call in regime.calls[3 * epoch :][:3] for sample in call] for epoch in range(2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(24))
+    assert orders[0] != orders[1]
+
+
+def test_the_regime_is_prepared_once_with_network_and_donors(tmp_path):
+    regime, module = recorded(tmp_path, data=TinyData(donor_split="test"))
+    assert regime.prepared == [(module.model, 13)]
+
+
+def test_the_regime_learns_the_share_of_the_training_that_is_done(tmp_path):
+    regime, _ = recorded(tmp_path, epochs=2)
+    assert regime.progress == pytest.approx([step / 6 for step in range(6)])
+
+
+def test_training_leaves_no_number_to_the_global_generator(tmp_path):
+    weights = []
+    for seed in (0, 1):
+        module = classifier(regime=ADVERSARY)
+        torch.manual_seed(seed)
+        trainer(tmp_path, epochs=2).fit(module, TinyData())
+        weights.append(nn.utils.parameters_to_vector(module.model.parameters()))
+    assert torch.equal(*weights)
+
+
+def test_the_noise_seed_decides_what_is_drawn(tmp_path):
+    weights = []
+    for seed in (0, 1):
+        module = classifier(regime=ADVERSARY, noise_seed=seed)
+        trainer(tmp_path).fit(module, TinyData())
+        weights.append(nn.utils.parameters_to_vector(module.model.parameters()))
+    assert (weights[0] - weights[1]).abs().max() > 1e-5
+
+
+def test_the_schedule_steps_after_every_epoch(tmp_path):
+    module = classifier(scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.1))
+    run = trainer(tmp_path, epochs=2)
+    run.fit(module, TinyData())
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 * 0.1**2)
+    assert run.global_step == 6
+
+
+def test_without_a_schedule_the_rate_stays(tmp_path):
+    run = trainer(tmp_path, epochs=2)
+    run.fit(classifier(), TinyData())
+    assert run.optimizers[0].param_groups[0]["lr"] == 0.05
+
+
+def test_the_default_optimiser_is_adamw_over_all_parameters():
+    module = LitClassifier(tiny_network(channels=3), Natural(), num_classes=4)
+    optimizer = module.configure_optimizers()
+    assert type(optimizer) is torch.optim.AdamW
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in module.model.parameters()]
+
+
+def test_a_checkpoint_rebuilds_the_classifier(tmp_path):
+    module = classifier(regime=PGD(eps=0.15), noise_seed=9)
+    run = trainer(tmp_path)
+    run.fit(module, TinyData())
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    rebuilt = LitClassifier.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=False)
+    image, _, _ = whole("val")
+    assert torch.equal(rebuilt(image), module(image))
+    assert (rebuilt.regime, rebuilt.adversary, rebuilt.noise_seed) == (PGD(eps=0.15), ADVERSARY, 9)
+
+
+def test_the_classifier_is_its_network():
+    module = classifier()
+    image, _, _ = whole("val")
+    assert torch.equal(module(image), module.model(image))
+
+
+def test_a_regimes_total_is_what_is_minimised(tmp_path):
+    module = classifier(regime=Shrink())
+    before = nn.utils.parameters_to_vector(module.model.parameters()).clone()
+    trainer(tmp_path, limit_train_batches=2, limit_val_batches=0).fit(module, TinyData())
+    after = nn.utils.parameters_to_vector(module.model.parameters())
+    torch.testing.assert_close(after, before * 0.95**2, rtol=1e-5, atol=1e-7)
