@@ -62,7 +62,7 @@ def test_every_experiment_runs_a_step_of_fit_validate_and_test(experiment, tmp_p
     if "fashion_mnist" in str(config["data"]):
         arguments.append(f"--data.init_args.data_dir={originals}")
     if experiment.stem in ("fashion_ig_norm", "fashion_ig_sum_norm"):
-        # The published 250 double-backward points take minutes: see `benchmarks/published_step.py`.
+        # The published 250 double-backward points take minutes: see `benchmarks/regime_steps.py`.
         arguments += ["--model.regime.init_args.steps=1", "--model.regime.init_args.path_steps=2"]
     runs = tmp_path / "runs" / experiment.stem
     train_cli(["fit", *arguments])

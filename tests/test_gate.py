@@ -103,7 +103,7 @@ def test_attention_has_a_second_derivative_only_inside():
         expected = (gradient(1e-5) - gradient(-1e-5)) / 2e-5
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="derivative for .* is not implemented"):
+        with pytest.raises(RuntimeError, match=r"derivative for .* is not implemented"):
             hessian_times(model, tokens, direction)
         with contextlib.suppress(KeyError), evaluating(model):
             raise KeyError

@@ -164,10 +164,13 @@ def test_a_step_descends_the_mean_cross_entropy(tmp_path):
     functional.cross_entropy(expected(image), label).backward()
     with torch.no_grad():
         for parameter in expected.parameters():
-            parameter -= 0.05 * parameter.grad
+            parameter.sub_(0.05 * parameter.grad)
     trainer(tmp_path).fit(module, TinyData(batch_size=SIZES["train"]))
     for found, wanted, before in zip(
-        module.model.parameters(), expected.parameters(), tiny_network(channels=3).float().parameters(), strict=True
+        module.model.parameters(),
+        expected.parameters(),
+        tiny_network(channels=3).float().parameters(),
+        strict=True,
     ):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
         assert (found - before).abs().max() > 1e-4

@@ -1,3 +1,4 @@
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -174,7 +175,7 @@ def test_evaluation_covers_every_sample_once(world_size, max_samples):
     covered = [flat(loader) for loader in loaders]
     expected = flat(TinyData().evaluation_loader("val", max_samples))
     assert len(expected) == (max_samples or 21)
-    assert sorted(sum(covered, [])) == sorted(expected)
+    assert sorted(chain(*covered)) == sorted(expected)
     assert all(share == sorted(share) for share in covered)
     assert max(map(len, covered)) - min(map(len, covered)) <= 1
 

@@ -1,3 +1,5 @@
+from itertools import chain
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ def orders(world_size: int, size: int = 21, epoch: int = 0, seed: int = 0) -> li
 @pytest.mark.parametrize("size", [21, 20, 3])
 def test_evaluation_covers_every_sample_once_without_padding(world_size, size):
     shares = [list(evaluation_order(range(size), world_size, rank)) for rank in range(world_size)]
-    assert sorted(sum(shares, [])) == list(range(size))
+    assert sorted(chain(*shares)) == list(range(size))
     assert all(share == sorted(share) for share in shares)
     assert [len(evaluation_order(range(size), world_size, rank)) for rank in range(world_size)] == [
         len(share) for share in shares
@@ -49,7 +51,7 @@ def test_several_processes_deal_out_the_order_of_one(world_size):
 def test_no_sample_is_trained_on_twice_and_others_are_left_out_in_every_epoch():
     left_out = set()
     for epoch in range(10):
-        trained = sum(orders(4, epoch=epoch), [])
+        trained = list(chain(*orders(4, epoch=epoch)))
         assert len(trained) == len(set(trained)) == 20
         left_out |= set(range(21)) - set(trained)
     assert len(left_out) >= 5

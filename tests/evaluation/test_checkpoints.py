@@ -3,6 +3,7 @@ import os
 import pickle
 import random
 from pathlib import Path
+from unittest import mock
 
 import lightning.pytorch as pl
 import pytest
@@ -22,25 +23,25 @@ def trained_file(tmp_path_factory):
     """One step of training, through the command."""
     runs = tmp_path_factory.mktemp("runs")
     config = Path(__file__).parents[2] / "configs" / "experiments" / "embedded_natural.yaml"
-    train_cli(
-        [
-            "fit",
-            f"--config={config}",
-            f"--runs={runs}",
-            "--model.noise_seed=7",
-            "--model.adversary.steps=3",
-            "--data.max_train=50",
-            "--data.batch_size=25",
-            "--data.donor_split=val",
-            "--trainer.max_steps=1",
-            "--trainer.limit_val_batches=0",
-            "--trainer.logger=false",
-            "--trainer.callbacks=null",
-            "--trainer.accelerator=cpu",
-            "--trainer.enable_progress_bar=false",
-            "--trainer.enable_model_summary=false",
-        ]
-    )
+    arguments = [
+        "fit",
+        f"--config={config}",
+        f"--runs={runs}",
+        "--model.noise_seed=7",
+        "--model.adversary.steps=3",
+        "--data.max_train=50",
+        "--data.batch_size=25",
+        "--data.donor_split=val",
+        "--trainer.max_steps=1",
+        "--trainer.limit_val_batches=0",
+        "--trainer.logger=false",
+        "--trainer.callbacks=null",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+    ]
+    with mock.patch.dict(os.environ):
+        train_cli(arguments)
     (file,) = runs.glob("embedded_natural/1/checkpoints/*.ckpt")
     return file
 

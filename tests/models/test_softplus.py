@@ -178,8 +178,9 @@ def test_the_sharpness_is_that_of_the_formula():
         assert found.tolist() == pytest.approx(expected, rel=1e-12)
 
 
-def gradient_along(model: nn.Module, image: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    point = image.clone().requires_grad_()
+def slope(model: nn.Module, image: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """Return a logit's derivative along a direction, differentiable in the image."""
+    point = image if image.requires_grad else image.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(model(point)[:, 1].sum(), point, create_graph=True)
     return (gradient * direction).sum()
 
@@ -190,18 +191,12 @@ def test_the_second_derivative_equals_finite_differences():
     direction, towards = torch.randn(2, *image.shape, generator=generator, dtype=torch.float64) / 10
     twin = SoftplusTwin(model, BETA)
     point = image.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(gradient_of(twin, point, direction), point)
-    assert_directional(lambda step: gradient_of(twin, image + step * towards, direction), gradient, towards)
-
-
-def gradient_of(model: nn.Module, point: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    leaf = point if point.requires_grad else point.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(model(leaf)[:, 1].sum(), leaf, create_graph=True)
-    return (gradient * direction).sum()
+    (gradient,) = torch.autograd.grad(slope(twin, point, direction), point)
+    assert_directional(lambda step: slope(twin, image + step * towards, direction), gradient, towards)
 
 
 def test_without_the_twin_a_rectifier_network_has_no_curvature():
-    model, image = tiny_network(), tiny_batch().image[:1, :, :, :]
+    model, image = tiny_network(), tiny_batch().image[:1]
 
     def hessian(network: nn.Module) -> torch.Tensor:
         return torch.autograd.functional.hessian(lambda point: network(point)[0, 1], image)
