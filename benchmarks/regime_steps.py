@@ -1,8 +1,8 @@
 """What a training step costs, over the bare passes it needs and over a natural step.
 
 The bare passes of IG-NORM and IG-SUM-NORM are what no implementation can do without: for every step and path
-point of the search one double backward with frozen weights, for every path point of the objective one with live
-weights. Published settings for Fashion-MNIST (20 steps of 10 points, then 50 points) on a narrow network.
+point of the search one double backward with frozen weights, for every path point of the objective one with
+live weights. Published settings for Fashion-MNIST (20 steps of 10 points, then 50) on a narrow network.
 """
 
 import statistics

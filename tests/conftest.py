@@ -10,7 +10,7 @@ from lit_xai.types import Batch
 
 
 def tiny_network(seed: int = 0, channels: int = 2, size: int = 8) -> nn.Module:
-    """Return an untrained float64 network with random weights and biases, so that no two methods agree by accident."""
+    """Return an untrained float64 network with random biases, so that no two methods agree by accident."""
     torch.manual_seed(seed)
     network = SmallCNN(num_classes=4, channels=channels, size=size, width=2)
     for name, parameter in network.named_parameters():

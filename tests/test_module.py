@@ -1,5 +1,5 @@
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import lightning.pytorch as pl
@@ -91,16 +91,18 @@ class Recorder(Regime):
     prepared: list = field(default_factory=list)
     progress: list = field(default_factory=list)
     calls: list = field(default_factory=list)
+    ready: bool = False
 
     def prepare(self, model, donors):
         self.prepared.append((model, sum(len(batch.label) for batch in donors())))
-        return self
+        return replace(self, ready=True)
 
     def at(self, progress):
         self.progress.append(progress)
         return self
 
     def loss(self, model, image, label, noise):
+        assert self.ready
         draws = noise.uniform(torch.zeros(len(label), dtype=torch.float64))
         self.calls.append(dict(zip(noise.sample_id.tolist(), draws.tolist(), strict=True)))
         return Natural().loss(model, image, label, noise)
@@ -150,6 +152,30 @@ def test_without_an_adversary_its_accuracy_is_left_out(tmp_path, stage):
     run = trainer(tmp_path)
     (found,) = getattr(run, stage)(classifier(adversary=None), TinyData(), verbose=False)
     assert list(found) == [{"validate": "val/accuracy", "test": "test/accuracy"}[stage]]
+
+
+@dataclass(frozen=True)
+class Starts(PGD):
+    """Remember the numbers that the attack may draw."""
+
+    drawn: dict = field(default_factory=dict)
+
+    def attack(self, model, image, label, noise):
+        draws = noise.uniform(torch.zeros(len(label), dtype=torch.float64))
+        self.drawn.update(zip(noise.sample_id.tolist(), draws.tolist(), strict=True))
+        return super().attack(model, image, label, noise)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_adversary_starts_by_seed_and_sample(tmp_path, seed):
+    module = classifier(adversary=Starts(steps=1), noise_seed=seed)
+    for stage in ("validate", "test"):
+        module.adversary.drawn.clear()
+        getattr(trainer(tmp_path), stage)(module, TinyData(), verbose=False)
+        size = SIZES[{"validate": "val", "test": "test"}[stage]]
+        noise = Noise(seed, torch.arange(size)).child("adversary")
+        expected = noise.uniform(torch.zeros(size, dtype=torch.float64)).tolist()
+        assert module.adversary.drawn == dict(enumerate(expected))
 
 
 def test_the_default_adversary_is_the_published_one():

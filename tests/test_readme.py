@@ -4,12 +4,11 @@ import re
 import shlex
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 
 from lit_xai.cli import train_cli
-from lit_xai.evaluation.table import comparison, insert
+from lit_xai.evaluation.table import comparison, insert, read_results
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -83,7 +82,7 @@ def test_the_example_of_an_attack_darkens(model, batch):
 
 @pytest.mark.parametrize("name", re.findall(r"<!-- results: (\w+) -->", README))
 def test_a_table_is_what_its_results_render(name):
-    table = comparison(pd.read_csv(ROOT / "results" / name / "results.csv"))
+    table = comparison(read_results(ROOT / "results" / name / "results.csv"))
     assert insert(README, name, table) == README
     assert f"\n{table}\n" in README
 

@@ -41,6 +41,6 @@ def test_files_stay_small():
 
 
 def test_errors_say_what_was_expected():
-    messages = [line for line in lines_with(r"raise (ValueError|TypeError|FileNotFoundError)\(f?\"")]
+    messages = lines_with(r"raise (ValueError|TypeError|FileNotFoundError)\(f?\"")
     assert len(messages) > 30
     assert not [line for line in messages if not re.search(r"\(f?\"Expected ", line)]

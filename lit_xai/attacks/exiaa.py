@@ -35,7 +35,7 @@ def important_features(attribution: Tensor, k: float) -> Tensor:
 
 @torch.no_grad()
 def rank_donors(model: nn.Module, donors: Donors, size: int) -> dict[int, Tensor]:
-    """Return, for each class, its images of the highest probability.
+    """Return, for each class, its images of the highest probability, each once.
 
     Args:
         model: Maps pixels in [0, 1] to logits.
@@ -55,9 +55,16 @@ def rank_donors(model: nn.Module, donors: Donors, size: int) -> dict[int, Tensor
                 own = label == class_index
                 pool = torch.cat([images.get(class_index, image[:0]), image[own]])
                 values = torch.cat([confidences.get(class_index, confidence[:0]), confidence[own]])
-                best = values.argsort(descending=True, stable=True)[:size]
+                best = values.argsort(descending=True, stable=True)
+                best = best[_first_of_copies(pool[best])][:size]
                 images[class_index], confidences[class_index] = pool[best], values[best]
     return images
+
+
+def _first_of_copies(images: Tensor) -> Tensor:
+    # Copies have the same confidence, so in its order they are neighbours.
+    differs = (images[1:] != images[:-1]).flatten(1).any(dim=1)
+    return torch.cat([differs.new_ones(1), differs])
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """Trained classifiers, read back from their files."""
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
@@ -29,7 +27,8 @@ def named(checkpoints: Sequence[str]) -> dict[str, Path]:
     """
     result: dict[str, Path] = {}
     for text in checkpoints:
-        name, separator, rest = text.partition("=")
+        # Lightning's own file names have an equals sign: epoch=2-step=120.ckpt.
+        name, separator, rest = ("", "", "") if Path(text).is_file() else text.partition("=")
         path = Path(rest if separator else text)
         if not path.is_file():
             raise FileNotFoundError(f"Expected a checkpoint file, but got {path}, which does not exist.")
@@ -58,10 +57,10 @@ def load_classifier(path: Path) -> LitClassifier:
     _check(path)
     try:
         return LitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, TypeError, KeyError, AttributeError, SystemExit) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (RuntimeError, TypeError, KeyError, AttributeError, ArgumentError, SystemExit) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"Expected a checkpoint of the training command, but got {path}: {reason}"
+            f"Expected a checkpoint of the training command, but got {path}: {reason[:300]}"
         ) from error
 
 
@@ -96,8 +95,9 @@ def checksum(path: Path) -> str:
 def _check(path: Path) -> Mapping[str, object]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # Whatever the bytes are taken for, they are no checkpoint: the unpickler raises many kinds of errors.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"Expected a checkpoint of plain tensors, but got {path}: {reason[:120]}") from error
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise ValueError(

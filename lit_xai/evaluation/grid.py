@@ -16,6 +16,8 @@ from lit_xai.metrics.base import SampleMetric, summarize
 from lit_xai.noise import Noise
 from lit_xai.types import Batch
 
+_RESERVED = ("excluded", "failed", "none")
+
 
 class Row(NamedTuple):
     """A mean over samples, with what it is made of.
@@ -208,7 +210,9 @@ def _check_names(part: str, names: list[str]) -> None:
     if not names:
         raise ValueError(f"Expected at least one of `{part}`, but got none.")
     for name in names:
-        if not re.fullmatch(r"[a-z0-9_]+", name) or name in ("excluded", "failed"):
+        if name in _RESERVED or hasattr(nn.ModuleDict, name):
+            raise ValueError(f"Expected a name of your own in `{part}`, but got {name}, which is reserved.")
+        if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ValueError(
                 f"Expected names of lower-case letters, digits and _ in `{part}`, but got {name}."
             )

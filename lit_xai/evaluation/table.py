@@ -10,6 +10,13 @@ _START = "<!-- results: {name} -->"
 _END = "<!-- end of results -->"
 
 
+def read_results(path: Path) -> pd.DataFrame:
+    """Read `results.csv`; names stay text, whatever they look like."""
+    names = dict.fromkeys(("checkpoint", "attribution", "attack", "metric"), str)
+    numbers = {name: [""] for name in ("value", "stderr", "kept_value")}
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=numbers)
+
+
 def comparison(results: pd.DataFrame) -> str:
     """Render results as Markdown: accuracies first, then every attack on every explanation.
 
@@ -47,9 +54,11 @@ def _attacks(results: pd.DataFrame) -> str:
         for checkpoint in dict.fromkeys(results["checkpoint"]):
             chosen = results[(results["attack"] == attack) & (results["checkpoint"] == checkpoint)]
             cells = {row["metric"]: row for row in _rows(chosen)}
+            if not cells:
+                continue
             samples = max(row["count"] for row in cells.values())
             first = next(iter(cells.values()))
-            values = [_cell(cells[metric], samples) for metric in metrics]
+            values = [_cell(cells.get(metric), samples) for metric in metrics]
             counts = [str(samples), str(first["failed"]), str(first["excluded"])]
             lines.append([attack, checkpoint, *values, *counts])
     return _markdown(["attack", "checkpoint", *metrics, "n", "failed", "excluded"], lines)
@@ -59,7 +68,9 @@ def _rows(results: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in results.to_dict("records")]
 
 
-def _cell(row: dict[str, Any], samples: int) -> str:
+def _cell(row: dict[str, Any] | None, samples: int) -> str:
+    if row is None:
+        return ""
     digits = 1 if abs(row["value"]) >= 10 else 3
     text = f"{row['value']:.{digits}f} ± {row['stderr']:.{digits}f}"
     return text if row["count"] == samples else f"{text} (n={row['count']})"
@@ -90,7 +101,7 @@ def insert(document: str, name: str, table: str) -> str:
 
 def main(results: str, document: str | None = None) -> None:
     """Render a results file to the terminal, or into a document between the markers that name its folder."""
-    table = comparison(pd.read_csv(results))
+    table = comparison(read_results(Path(results)))
     if document is None:
         sys.stdout.write(table + "\n")
         return

@@ -35,7 +35,10 @@ def summarize(scores: Tensor) -> Summary:
         Summary(value=2.0, stderr=1.0, count=2, undefined=1)
     """
     defined = scores[~scores.isnan()].double()
-    return _summary(defined.sum(), defined.square().sum(), len(defined), len(scores) - len(defined))
+    count, undefined = len(defined), len(scores) - len(defined)
+    value = defined.mean().item() if count else float("nan")
+    stderr = defined.std().item() / count**0.5 if count > 1 else float("nan")
+    return Summary(value, stderr, count, undefined)
 
 
 def _summary(total: Tensor, total_squared: Tensor, count: int, undefined: int) -> Summary:

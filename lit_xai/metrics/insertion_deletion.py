@@ -30,11 +30,7 @@ def _curve(
             first = rank[rows] < limits.view(-1, 1, 1, 1)
             logits = model(image[rows] * (first if insert else ~first))
             probabilities.append(logits.softmax(dim=1).gather(1, target[rows, None]).squeeze(1))
-    return (
-        torch.cat(probabilities).view(len(image), len(shown))
-        if probabilities
-        else maps.new_zeros(0, len(shown))
-    )
+    return torch.cat(probabilities).view(len(image), len(shown))
 
 
 def _area(
@@ -52,7 +48,7 @@ def _area(
             f"Expected a map (N, H, W) for images {tuple(image.shape)}, but got {tuple(maps.shape)}."
         )
     pixels = maps.shape[1] * maps.shape[2]
-    stops = steps or maps.shape[1]
+    stops = maps.shape[1] if steps is None else steps
     if not 1 <= stops <= pixels:
         raise ValueError(f"Expected `steps` in [1, {pixels}], but got {stops}.")
     shown = (torch.arange(stops + 1, device=image.device) * pixels).div(stops, rounding_mode="floor")

@@ -61,6 +61,7 @@ def lens_recall(first: Tensor, second: Tensor, *, k: int, w: int) -> Tensor:
     Raises:
         ValueError: If the shapes differ, a map has fewer than `k` pixels, or `w` is negative.
     """
+    check_pair(first, second)
     return lens_precision(second, first, k=k, w=w)
 
 

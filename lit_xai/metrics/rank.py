@@ -58,7 +58,7 @@ def _inversions(values: Tensor) -> Tensor:
     while half < size:
         left, right = merged.view(-1, 2, half).unbind(dim=1)
         greater = half - torch.searchsorted(left.contiguous(), right.contiguous(), right=True)
-        total += greater.view(rows, -1).sum(dim=1)
+        total += greater.view(rows, size // 2).sum(dim=1)
         merged = merged.view(-1, 2 * half).sort(dim=1).values.view(rows, size)
         half *= 2
     return total
@@ -110,7 +110,8 @@ def kendall(first: Tensor, second: Tensor) -> Tensor:
     both_tied = _tied_pairs(_groups(x, y_group))
     pairs = x.shape[1] * (x.shape[1] - 1) / 2
     agreement = pairs - x_tied - y_tied + both_tied - 2 * _inversions(y_group)
-    return agreement / ((pairs - x_tied).sqrt() * (pairs - y_tied).sqrt())
+    correlation: Tensor = agreement / ((pairs - x_tied).sqrt() * (pairs - y_tied).sqrt())
+    return correlation.clamp(-1.0, 1.0)
 
 
 def _windowed(correlation: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from lit_xai.attacks.base import run_attack
 from lit_xai.attacks.random_sign import RandomSign
@@ -299,6 +299,41 @@ def test_every_logger_gets_the_keys(tmp_path):
         (found,) = [metrics for metrics in logger.metrics if "robustness/saliency/none/top_k" in metrics]
         assert found["robustness/saliency/none/top_k"] == 1
         assert set(metrics(run)) <= set(found)
+
+
+class Defined(Memory, WandbLogger):
+    """A W&B logger whose run only remembers what was defined."""
+
+    def __init__(self):
+        super().__init__()
+        self.defined = {}
+
+    @property
+    def experiment(self):
+        return self
+
+    def define_metric(self, name, step_metric):
+        self.defined[name] = step_metric
+
+
+def test_wandb_draws_every_key_against_the_epoch(tmp_path):
+    logger = Defined()
+    run = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        limit_train_batches=1,
+        log_every_n_steps=1,
+        logger=[Memory(), logger],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+        callbacks=[ExplanationRobustness(watched(), max_samples=4)],
+    )
+    run.fit(classifier(adversary=None), TinyData())
+    assert logger.defined == dict.fromkeys(metrics(run), "epoch")
+    (logged,) = [metrics for metrics in logger.metrics if "robustness/time_share" in metrics]
+    assert logged["epoch"] == 0
 
 
 def test_nothing_is_evaluated_while_sanity_checking(tmp_path):
