@@ -33,7 +33,7 @@ SIZES = {
     "demo": Size(("natural", "pgd", "ig_sum_norm"), (), "quick"),
     "study": Size(
         ("natural", "pgd", "ig_norm", "ig_sum_norm"),
-        ("--trainer.max_epochs=8", "--data.init_args.max_train=5000"),
+        ("--trainer.max_epochs=6", "--data.init_args.max_train=5000"),
         "standard",
     ),
 }
