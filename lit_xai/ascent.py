@@ -24,6 +24,8 @@ def gradient_sign(objective: Objective) -> Direction:
     """
 
     def direction(image: Tensor, step: int) -> Tensor:  # noqa: ARG001
+        if not len(image):
+            return image
         with torch.enable_grad():
             point = image.detach().clone().requires_grad_()
             (gradient,) = torch.autograd.grad(objective(point).sum(), point)

@@ -62,9 +62,9 @@ def rank_donors(model: nn.Module, donors: Donors, size: int) -> dict[int, Tensor
 
 
 def _first_of_copies(images: Tensor) -> Tensor:
-    # Copies have the same confidence, so in its order they are neighbours.
-    differs = (images[1:] != images[:-1]).flatten(1).any(dim=1)
-    return torch.cat([differs.new_ones(1), differs])
+    _, group = images.flatten(1).unique(dim=0, return_inverse=True)
+    same: Tensor = group[:, None] == group
+    return ~same.tril(diagonal=-1).any(dim=1)
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,25 @@ def test_copies_of_an_image_do_not_use_up_its_donors(network, batch, donors):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+class Certain(nn.Module):
+    """Give class 0 a probability that rounds to one for any image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1000.0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        score = self.scale * (1 + image.mean(dim=(1, 2, 3)))
+        return torch.stack([score, -score], dim=1)
+
+
+def test_copies_among_donors_of_equal_confidence_are_found():
+    shades = torch.tensor([0.5, 0.6, 0.5, 0.7, 0.6]).view(-1, 1, 1, 1).expand(5, 1, 2, 2)
+    pool = Batch(shades, torch.zeros(5).long(), torch.arange(5))
+    found = rank_donors(Certain(), lambda: [pool], size=4)[0]
+    assert torch.equal(found, shades[[0, 1, 3]])
+
+
 def test_a_sample_without_donors_is_excluded_and_unchanged(network, batch, donors):
     missing = runners_up(network, batch)[0]
     kept = [Batch(*(tensor[part.label != missing] for tensor in part)) for part in donors]

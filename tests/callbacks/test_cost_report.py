@@ -71,11 +71,11 @@ def test_nothing_is_counted_after_an_error(model, batch):
 @pytest.mark.parametrize(
     ("attributions", "attacks", "expected"),
     [
-        (SALIENCY, {"none": Unattacked()}, Passes(1 + 2 + 2, 2)),
-        (INTEGRATED, {"none": Unattacked()}, Passes(1 + 2 + 2 * 7, 2 * 7)),
+        (SALIENCY, {"clean": Unattacked()}, Passes(1 + 2 + 2, 2)),
+        (INTEGRATED, {"clean": Unattacked()}, Passes(1 + 2 + 2 * 7, 2 * 7)),
         # Each further attack shares the clean map and the first logits.
-        (SALIENCY, {"none": Unattacked(), "sign": RandomSign()}, Passes(1 + 1 + 2 * 3, 1 + 2)),
-        (SALIENCY | INTEGRATED, {"none": Unattacked()}, Passes(1 + 2 * 2 + 2 * 8, 2 * 8)),
+        (SALIENCY, {"clean": Unattacked(), "sign": RandomSign()}, Passes(1 + 1 + 2 * 3, 1 + 2)),
+        (SALIENCY | INTEGRATED, {"clean": Unattacked()}, Passes(1 + 2 * 2 + 2 * 8, 2 * 8)),
         # TopK: two clean maps, and for each step the twin's map with two derivatives, a prediction and a map.
         (SALIENCY, {"top": TopK(steps=4, k=5)}, Passes(5 + 2 + 4 * 3, 2 + 2 + 4 * (2 + 1))),
         (INTEGRATED, {"top": TopK(steps=2, k=5)}, Passes(17 + 2 * 7 + 2 * 15, 14 + 14 + 2 * 7 * 3)),
@@ -86,7 +86,7 @@ def test_a_grid_costs_exactly(model, batch, attributions, attacks, expected):
 
 
 def test_a_misclassified_image_is_counted_as_if_it_were_not(model, batch):
-    cells = grid(SALIENCY, {"none": Unattacked()})
+    cells = grid(SALIENCY, {"clean": Unattacked()})
     predicted = model(batch.image).argmax(dim=1)
     wrong = Batch(batch.image, (predicted + 1) % 4, batch.sample_id)
     right = Batch(batch.image, predicted, batch.sample_id)
@@ -101,7 +101,7 @@ def test_counting_works_where_nothing_is_differentiated(model, batch, mode):
 
 
 def test_grid_and_network_are_left_as_they_were(model, batch):
-    cells = grid(SALIENCY, {"none": Unattacked()})
+    cells = grid(SALIENCY, {"clean": Unattacked()})
     predicted = model(batch.image).argmax(dim=1)
     cells.update(model, Batch(batch.image, predicted, batch.sample_id))
     assert len(list(cells.rows())) == 1
@@ -113,7 +113,7 @@ def test_grid_and_network_are_left_as_they_were(model, batch):
 
 def test_a_grid_that_cannot_run_fails_here(model, batch):
     with pytest.raises(ValueError, match=r"Expected `k` in \[1, 64\], but got 65"):
-        count_passes(grid(SALIENCY, {"none": Unattacked()}, k=65), model, batch)
+        count_passes(grid(SALIENCY, {"clean": Unattacked()}, k=65), model, batch)
     assert not model._forward_pre_hooks
 
 

@@ -166,11 +166,11 @@ def test_a_panel_shows_what_the_attack_found(tmp_path, panels):
 
 
 def test_a_changed_map_changes_the_picture(tmp_path):
-    for name, attack in {"none": Unattacked(), "top": STRONG}.items():
+    for name, attack in {"clean": Unattacked(), "top": STRONG}.items():
         run = trainer(tmp_path / name, callbacks=[ExplanationImages(Saliency(), attack, max_samples=4)])
         run.validate(classifier(adversary=None), TinyData(), verbose=False)
     without, attacked = (
-        imread(tmp_path / name / "explanations" / "epoch_001.png") for name in ("none", "top")
+        imread(tmp_path / name / "explanations" / "epoch_001.png") for name in ("clean", "top")
     )
     assert without.shape == attacked.shape == (710, 800, 4)
     changed = [

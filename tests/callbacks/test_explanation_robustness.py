@@ -48,7 +48,7 @@ class Watched(Grid):
 def watched(attacks=None, k: int = 8, attributions=None) -> Watched:
     return Watched(
         attributions or {"saliency": Saliency()},
-        attacks or {"none": Unattacked(), "top": STRONG},
+        attacks or {"clean": Unattacked(), "top": STRONG},
         {"top_k": TopKIntersection(k)},
     )
 
@@ -100,25 +100,25 @@ def test_every_key_equals_a_computation_by_hand(tmp_path, split):
     chosen = flat(grid.evaluations[-1])
     expected = {
         f"robustness/saliency/{name}/{key}": value
-        for name, attack in {"none": Unattacked(), "top": STRONG}.items()
+        for name, attack in {"clean": Unattacked(), "top": STRONG}.items()
         for key, value in by_hand(module.model, split, chosen, attack).items()
     }
     assert found == pytest.approx(expected, abs=1e-6, nan_ok=True)
-    assert found["robustness/saliency/none/top_k"] == 1
-    assert found["robustness/saliency/none/failed"] == found["robustness/saliency/none/top_k_count"]
+    assert found["robustness/saliency/clean/top_k"] == 1
+    assert found["robustness/saliency/clean/failed"] == found["robustness/saliency/clean/top_k_count"]
     assert found["robustness/saliency/top/top_k"] < 0.9
     assert found["robustness/saliency/top/excluded"] > 0
 
 
 def test_every_cell_has_its_keys(tmp_path):
     attributions = {"saliency": Saliency(), "ig": IntegratedGradients(path_steps=3)}
-    grid = watched({"none": Unattacked(), "sign": RandomSign()}, attributions=attributions)
+    grid = watched({"clean": Unattacked(), "sign": RandomSign()}, attributions=attributions)
     run = trainer(tmp_path, callbacks=[ExplanationRobustness(grid, max_samples=4)])
     run.validate(classifier(adversary=None), TinyData(), verbose=False)
     assert set(metrics(run)) == {"robustness/time_share"} | {
         f"robustness/{attribution}/{attack}/{key}"
         for attribution in attributions
-        for attack in ("none", "sign")
+        for attack in ("clean", "sign")
         for key in ("top_k", "top_k_count", "top_k_kept", "failed", "excluded")
     }
 
@@ -147,7 +147,7 @@ def test_validate_then_fit_then_test_with_one_module_and_one_callback(tmp_path):
 
 
 def test_the_subset_is_stratified_and_the_same_in_every_epoch(tmp_path):
-    grid = watched({"none": Unattacked()})
+    grid = watched({"clean": Unattacked()})
     robustness = ExplanationRobustness(grid, max_samples=8, batch_size=3)
     trainer(tmp_path, 3, callbacks=[robustness]).fit(classifier(adversary=None), TinyData())
     assert len(grid.evaluations) == 3
@@ -160,7 +160,7 @@ def test_the_subset_is_stratified_and_the_same_in_every_epoch(tmp_path):
 def test_the_seed_chooses_the_subset(tmp_path):
     chosen = []
     for seed in (0, 0, 1):
-        grid = watched({"none": Unattacked()})
+        grid = watched({"clean": Unattacked()})
         robustness = ExplanationRobustness(grid, max_samples=8, seed=seed)
         trainer(tmp_path, callbacks=[robustness]).validate(
             classifier(adversary=None), TinyData(), verbose=False
@@ -171,7 +171,7 @@ def test_the_seed_chooses_the_subset(tmp_path):
 
 @pytest.mark.parametrize(("every", "evaluated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4]), (5, [5]), (6, [])])
 def test_an_evaluation_after_every_nth_epoch(tmp_path, every, evaluated):
-    grid, epochs = watched({"none": Unattacked()}), []
+    grid, epochs = watched({"clean": Unattacked()}), []
 
     class Count(Callback):
         def on_validation_end(self, trainer, pl_module):
@@ -184,7 +184,7 @@ def test_an_evaluation_after_every_nth_epoch(tmp_path, every, evaluated):
 
 
 def test_validate_evaluates_whatever_the_interval(tmp_path):
-    grid = watched({"none": Unattacked()})
+    grid = watched({"clean": Unattacked()})
     run = trainer(tmp_path, callbacks=[ExplanationRobustness(grid, max_samples=4, every_n_epochs=9)])
     run.validate(classifier(adversary=None), TinyData(), verbose=False)
     assert len(grid.evaluations) == 1
@@ -202,7 +202,7 @@ def test_a_grid_that_cannot_run_fails_before_training(tmp_path):
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])
 def test_the_cost_is_printed_first(tmp_path, caplog, stage):
-    robustness = ExplanationRobustness(watched({"none": Unattacked()}), max_samples=6, every_n_epochs=3)
+    robustness = ExplanationRobustness(watched({"clean": Unattacked()}), max_samples=6, every_n_epochs=3)
     run = trainer(tmp_path, callbacks=[robustness], limit_train_batches=1)
     with caplog.at_level(logging.INFO, logger="lightning.pytorch.utilities.rank_zero"):
         getattr(run, stage)(classifier(adversary=None), TinyData())
@@ -233,7 +233,7 @@ def test_the_share_of_time_is_that_since_the_start(tmp_path, monkeypatch):
         def on_validation_end(self, trainer, pl_module):
             shares.append(trainer.callback_metrics.get("robustness/time_share"))
 
-    grid = Slow({"saliency": Saliency()}, {"none": Unattacked()}, {"top_k": TopKIntersection(8)})
+    grid = Slow({"saliency": Saliency()}, {"clean": Unattacked()}, {"top_k": TopKIntersection(8)})
     robustness = ExplanationRobustness(grid, max_samples=4, every_n_epochs=2)
     run = trainer(tmp_path, 4, callbacks=[robustness, Train(), Collect()], num_sanity_val_steps=0)
     # The callback was made long before the start.
@@ -292,12 +292,12 @@ def test_every_logger_gets_the_keys(tmp_path):
         enable_progress_bar=False,
         enable_checkpointing=False,
         default_root_dir=tmp_path,
-        callbacks=[ExplanationRobustness(watched({"none": Unattacked()}), max_samples=4)],
+        callbacks=[ExplanationRobustness(watched({"clean": Unattacked()}), max_samples=4)],
     )
     run.validate(classifier(adversary=None), TinyData(), verbose=False)
     for logger in loggers:
-        (found,) = [metrics for metrics in logger.metrics if "robustness/saliency/none/top_k" in metrics]
-        assert found["robustness/saliency/none/top_k"] == 1
+        (found,) = [metrics for metrics in logger.metrics if "robustness/saliency/clean/top_k" in metrics]
+        assert found["robustness/saliency/clean/top_k"] == 1
         assert set(metrics(run)) <= set(found)
 
 
@@ -337,7 +337,7 @@ def test_wandb_draws_every_key_against_the_epoch(tmp_path):
 
 
 def test_nothing_is_evaluated_while_sanity_checking(tmp_path):
-    grid = watched({"none": Unattacked()})
+    grid = watched({"clean": Unattacked()})
     run = trainer(tmp_path, callbacks=[ExplanationRobustness(grid, max_samples=4)], num_sanity_val_steps=2)
     run.fit(classifier(adversary=None), TinyData())
     assert len(grid.evaluations) == 1
