@@ -50,7 +50,7 @@ def ascend(
     Yields:
         Detached pixels in [0, 1], within `eps` of `image`, (N, C, H, W).
     """
-    current = start.detach()
+    center, current = image.detach(), start.detach()
     for step in range(steps):
-        current = project_linf(current + step_size * direction(current, step), image, eps)
+        current = project_linf(current + step_size * direction(current, step), center, eps)
         yield current

@@ -50,7 +50,9 @@ def _spoken(error: BaseException) -> str | None:
     """Find this package's own words in an error or in those that it wraps."""
     current: BaseException | None = error
     while current is not None:
-        for line in str(current).splitlines():
+        # Not RuntimeError: torch words its own errors the same way.
+        lines = str(current).splitlines() if isinstance(current, ValueError | TypeError | OSError) else []
+        for line in lines:
             if found := re.match(r"[\s-]*(Expected .*, but got .*)", line):
                 return found.group(1)
         current = current.__cause__ or current.__context__

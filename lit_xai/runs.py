@@ -10,6 +10,7 @@ import wandb
 from jsonargparse import Namespace
 
 PLACEHOLDER = "{run_dir}"
+_CLOUD = {"api.wandb.ai", "api.forge.coreweave.com"}
 
 
 def new_run_directory(root: Path, experiment: str) -> Path:
@@ -64,8 +65,11 @@ def keep_wandb_inside(run_dir: Path) -> None:
 def _wandb_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
+    server = urlparse(os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url).netloc
+    # W&B's own server answers under two names; a key is kept under either.
+    servers = _CLOUD if server in _CLOUD else {server}
     try:
-        host = urlparse(wandb.Settings().base_url).hostname or ""
-        return netrc.netrc().authenticators(host) is not None
+        keys = netrc.netrc(Path(os.environ.get("NETRC") or "~/.netrc").expanduser())
     except (OSError, netrc.NetrcParseError):
         return False
+    return any(keys.authenticators(name) for name in servers)

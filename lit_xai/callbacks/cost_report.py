@@ -31,8 +31,9 @@ def counting(model: nn.Module) -> Iterator[Passes]:
     """Count the passes that a network makes inside."""
     passes = Passes()
 
-    def on_gradient(gradient: Tensor) -> None:
-        passes.backward += len(gradient)
+    def on_gradient(gradient: Tensor | None) -> None:
+        # Chunks of one batch share a node: the others' hooks are called too, with nothing.
+        passes.backward += 0 if gradient is None else len(gradient)
 
     def on_forward(_: nn.Module, arguments: tuple[Any, ...]) -> None:
         image = arguments[0]

@@ -1,6 +1,7 @@
 """The full Fashion-MNIST."""
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ def _read_idx(directory: Path, name: str) -> np.ndarray:
         shape = np.frombuffer(content, ">u4", dimensions, offset=4)
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
         return values.reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise ValueError(
             f"Expected an IDX file of bytes, but got {path}: {error}. Fetch it again."
         ) from error
