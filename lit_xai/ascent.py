@@ -5,10 +5,22 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from lit_xai.domain import project_linf
+from lit_xai.domain import check_eps, project_linf
 
 Objective = Callable[[Tensor], Tensor]
 Direction = Callable[[Tensor, int], Tensor]
+
+
+def check_steps(eps: float, step_size: float, steps: int) -> None:
+    """Refuse options that leave nothing to climb.
+
+    Raises:
+        ValueError: If a radius or step is not in (0, 1], or `steps` is below 1.
+    """
+    check_eps(eps)
+    check_eps(step_size, "step_size")
+    if steps < 1:
+        raise ValueError(f"Expected `steps` of at least 1, but got {steps}.")
 
 
 def gradient_sign(objective: Objective) -> Direction:
@@ -19,8 +31,8 @@ def gradient_sign(objective: Objective) -> Direction:
             only.
 
     Returns:
-        A direction for `ascend`: the sign of the objective's gradient. Parameters' gradients are never
-        touched.
+        A direction for `ascend`: the sign of the objective's gradient, zero where it has none. Parameters'
+        gradients are never touched.
     """
 
     def direction(image: Tensor, step: int) -> Tensor:  # noqa: ARG001
@@ -28,7 +40,10 @@ def gradient_sign(objective: Objective) -> Direction:
             return image
         with torch.enable_grad():
             point = image.detach().clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(objective(point).sum(), point)
+            total = objective(point).sum()
+            if not total.requires_grad:
+                return torch.zeros_like(point)
+            (gradient,) = torch.autograd.grad(total, point, materialize_grads=True)
         return gradient.sign()
 
     return direction

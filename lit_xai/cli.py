@@ -5,18 +5,23 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import wandb
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lit_xai.command import Parser, one_line_errors
 from lit_xai.data.base import ImageDataModule
+from lit_xai.evaluation.checkpoints import read_checkpoint
 from lit_xai.module import LitClassifier
-from lit_xai.runs import fill_in, keep_wandb_inside, new_run_directory, take_out
+from lit_xai.runs import PLACEHOLDER, fill_in, keep_wandb_inside, new_run_directory, take_out
 
 _RUN_DIR = "LIT_XAI_RUN_DIR"
+_KEYWORDS = ("best", "last", "hpc")
 
 
 class _RunRecord(SaveConfigCallback):
@@ -49,12 +54,31 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--runs", type=Path, default=Path("runs"), help="Directory of all runs.")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
+    def _parse_ckpt_path(self) -> None:
+        """Let a checkpoint's settings win over the command line, as Lightning does, but say so."""
+        command = self.config["subcommand"]
+        config = self.config[command]
+        path = config.get("ckpt_path")
+        if not path or str(path) in _KEYWORDS:
+            return
+        read_checkpoint(Path(path))
+        before = _flat(config["model"])
+        super()._parse_ckpt_path()
+        after = _flat(self.config[command]["model"])
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key) and key != "num_classes":
+                given, used = before.get(key), after.get(key)
+                rank_zero_warn(f"model.{key}: {given} was given, but the checkpoint's {used} is used.")
+
     def before_instantiate_classes(self) -> None:
         """Make the run directory and put its path where the configuration has `{run_dir}`."""
         config = self.config[self.subcommand]
         self.run_dir = self._run_directory()
         keep_wandb_inside(self.run_dir)
         # Absolute, since W&B writes from a process of its own.
+        own = config["trainer"]["default_root_dir"]
+        if own not in (None, PLACEHOLDER):
+            raise ValueError(f"Expected no `trainer.default_root_dir`, but got {own}. Set `runs`.")
         config["trainer"] = fill_in(config["trainer"], self.run_dir.resolve())
         config["trainer"]["default_root_dir"] = str(self.run_dir.resolve())
 
@@ -72,7 +96,7 @@ class TrainCLI(LightningCLI):
         experiment = config["experiment"] or (
             Path(str(config["config"][0])).stem if config["config"] else "default"
         )
-        if int(os.environ.get("LOCAL_RANK", "0")):
+        if rank_zero_only.rank:  # type: ignore[attr-defined]
             # Only the first process writes; not every launcher hands its directory on.
             return Path(os.environ.get(_RUN_DIR, config["runs"] / experiment))
         run_dir = new_run_directory(config["runs"], experiment)
@@ -80,15 +104,22 @@ class TrainCLI(LightningCLI):
         return run_dir
 
 
-def _closing_words(run_dir: Path) -> str:
+def _flat(config: Namespace) -> dict[str, Any]:
+    return {str(key): value for key, value in config.items() if not isinstance(value, Namespace)}
+
+
+def _closing_words(run_dir: Path, url: str | None) -> str:
     lines = [f"Run directory: {run_dir}"]
-    if (run_dir / "csv" / "metrics.csv").is_file():
-        lines.append(f"Curves:        {run_dir / 'metrics.csv'}")
+    curves = run_dir / "csv" / "metrics.csv"
+    if curves.is_file():
+        lines.append(f"Curves:        {curves}")
     if (run_dir / "explanations").is_dir():
         lines.append(f"Explanations:  {run_dir / 'explanations'}")
     last = run_dir / "checkpoints" / "last.ckpt"
     if last.is_file():
         lines.append(f"Evaluate it:   lit-xai-evaluate -c configs/evaluate/quick.yaml --checkpoints {last}")
+    if url:
+        lines.append(f"Look at it:    {url}")
     for offline in sorted((run_dir / "wandb").glob("offline-run-*")):
         lines += [f"Look at it:    wandb leet run {offline}", f"Sync it:       wandb sync {offline}"]
     return "\n".join(lines) + "\n"
@@ -100,6 +131,8 @@ def train_cli(args: Sequence[str] | None = None) -> None:
     Args:
         args: Arguments, as on the command line; those of the process if None.
     """
+    failed = True
+    url = None
     try:
         with one_line_errors(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
@@ -113,9 +146,11 @@ def train_cli(args: Sequence[str] | None = None) -> None:
                 parser_class=Parser,
                 args=list(args) if args is not None else None,
             )
+        failed = False
     finally:
         os.environ.pop(_RUN_DIR, None)
         if wandb.run is not None:
-            wandb.finish()
+            url = wandb.run.url
+            wandb.finish(exit_code=int(failed))
     if cli.trainer.is_global_zero:
-        sys.stdout.write(_closing_words(cli.run_dir))
+        sys.stdout.write(_closing_words(cli.run_dir, url))

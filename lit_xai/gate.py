@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import nn
@@ -22,12 +23,12 @@ def measuring() -> Iterator[None]:
 
 def on_network(model: nn.Module, batch: Batch) -> Batch:
     """Return a copy of a batch on the network's device, its pixels in the network's precision."""
-    parameter = next(model.parameters())
+    weight = next(chain(model.parameters(), model.buffers()), batch.image)
     image, label, sample_id = batch
     return Batch(
-        image.to(parameter, copy=True),
-        label.to(parameter.device, copy=True),
-        sample_id.to(parameter.device, copy=True),
+        image.detach().to(weight, copy=True),
+        label.to(weight.device, copy=True),
+        sample_id.to(weight.device, copy=True),
     )
 
 
@@ -35,30 +36,52 @@ def on_network(model: nn.Module, batch: Batch) -> Batch:
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Put a network into the one state in which explanations are compared, and restore it after.
 
-    Inside, every module is in evaluation mode, no parameter requires a gradient, autocast is off
-    (explanations in half precision differ as if attacked) and attention uses the kernel that has a second
-    derivative.
+    Inside, every module is in evaluation mode, no parameter requires a gradient, autocast and TensorFloat-32
+    are off (explanations in lower precision differ as if attacked) and attention uses the kernel that has a
+    second derivative.
 
     Args:
-        model: Any network.
+        model: Any network, its parameters in single precision at least.
 
     Yields:
         The same network.
+
+    Raises:
+        TypeError: If a parameter is in half precision.
     """
     modes = [(module, module.training) for module in model.modules()]
     frozen = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in frozen:
+        if parameter.dtype in (torch.bfloat16, torch.float16):
+            raise TypeError(
+                f"Expected parameters in single precision or more, but got {parameter.dtype}. Use bf16-mixed."
+            )
     devices = {parameter.device.type for parameter, _ in frozen} | {"cpu"}
     try:
         model.eval()
         for parameter, _ in frozen:
             parameter.requires_grad_(False)  # noqa: FBT003
-        with _no_autocast(devices), sdpa_kernel(SDPBackend.MATH):
+        with _no_autocast(devices), _no_tensor_float(), sdpa_kernel(SDPBackend.MATH):
             yield model
     finally:
         for module, training in modes:
             module.training = training
         for parameter, requires_grad in frozen:
             parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def _no_tensor_float() -> Iterator[None]:
+    convolution = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    backends = (convolution, torch.backends.cuda.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 @contextmanager

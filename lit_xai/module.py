@@ -1,6 +1,7 @@
 """The one LightningModule."""
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -66,7 +67,7 @@ class LitClassifier(pl.LightningModule):
         return logits
 
     def on_fit_start(self) -> None:
-        self.regime = self.regime.prepare(self.model, self.trainer.datamodule.donors)  # type: ignore[attr-defined]
+        self.regime = self.regime.prepare(self.model, self._donors)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         progress = self.trainer.global_step / max(self.trainer.estimated_stepping_batches, 1)
@@ -92,6 +93,13 @@ class LitClassifier(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
         }
+
+    def _donors(self) -> Iterable[Batch]:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None:
+            raise TypeError("Expected an ImageDataModule with donors, but got plain data loaders.")
+        donors: Iterable[Batch] = data.donors()
+        return donors
 
     def _evaluate(self, split: str, batch: Batch, accuracy: Metric, pgd_accuracy: Metric) -> None:
         accuracy.update(self.model(batch.image), batch.label)

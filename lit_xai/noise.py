@@ -55,7 +55,7 @@ class Noise:
         Args:
             like: Gives shape and type, (N, ...).
             low: Smallest value.
-            high: Largest value, itself left out.
+            high: Largest value, left out but for rounding.
 
         Returns:
             Values in [low, high), (N, ...).

@@ -1,6 +1,6 @@
 """The values that the layers hand to each other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,9 @@ class Batch(NamedTuple):
     image: Tensor
     label: Tensor
     sample_id: Tensor
+
+
+Donors = Callable[[], Iterable[Batch]]
 
 
 class RegimeLoss(NamedTuple):

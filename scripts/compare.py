@@ -4,6 +4,7 @@ python scripts/compare.py demo     three regimes in minutes, without a network c
 python scripts/compare.py study    four regimes, longer; writes results/study and the README's table
 """
 
+import os
 import shutil
 import sys
 import time
@@ -47,7 +48,7 @@ def show(command: str, arguments: list[str]) -> None:
 
 def last_run(experiment: str) -> Path:
     """Return the newest run directory of an experiment."""
-    return max((ROOT / "runs" / experiment).iterdir(), key=lambda path: int(path.name)).relative_to(ROOT)
+    return max(Path("runs", experiment).iterdir(), key=lambda path: int(path.name))
 
 
 def train(name: str, size: Size, regime: str) -> Path:
@@ -67,7 +68,14 @@ def evaluate(size: Size, runs: dict[str, Path]) -> Path:
     from lit_xai.evaluation.cli import evaluate_cli
 
     checkpoints = [f"{regime}={run / 'checkpoints' / 'last.ckpt'}" for regime, run in runs.items()]
-    arguments = ["-c", f"configs/evaluate/{size.evaluation}.yaml", "--checkpoints", *checkpoints]
+    arguments = [
+        "-c",
+        f"configs/evaluate/{size.evaluation}.yaml",
+        "--devices",
+        "1",
+        "--checkpoints",
+        *checkpoints,
+    ]
     show("evaluate.py", arguments)
     evaluate_cli(arguments)
     return last_run("evaluate")
@@ -87,6 +95,7 @@ def publish(results: Path) -> None:
 def main(name: str) -> None:
     """Run a comparison and say where everything is."""
     begun = time.monotonic()
+    os.chdir(ROOT)
     size = SIZES[name]
     runs = {regime: train(name, size, regime) for regime in size.regimes}
     results = evaluate(size, runs)

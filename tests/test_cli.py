@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,8 @@ def test_a_run_leaves_everything_inside_its_directory(tmp_path, monkeypatch, cap
     assert config["trainer"]["max_epochs"] == 2
     assert config["trainer"]["callbacks"][2]["init_args"]["dirpath"] == "{run_dir}/checkpoints"
     words = capsys.readouterr().out
+    (curves,) = re.findall(r"Curves: +(.*)", words)
+    assert (tmp_path / curves).is_file()
     (offline,) = (run / "wandb").glob("offline-run-*")
     assert f"wandb sync {offline.relative_to(tmp_path)}" in words
     records = inspect(offline)
@@ -218,3 +221,69 @@ def test_an_option_is_not_abbreviated(capsys):
         train_cli(["fit", "--trainer.max_epoch=3"])
     assert ended.value.code == 2
     assert "max_epoch" in capsys.readouterr().err
+
+
+def test_a_broken_or_missing_checkpoint_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
+    experiment = str(ROOT / "configs" / "experiments" / "embedded_natural.yaml")
+    for name, words in {
+        "broken": "Expected a checkpoint of plain tensors",
+        "none": "Expected a checkpoint file",
+    }.items():
+        with pytest.raises(SystemExit) as ended:
+            train_cli(["test", "--config", experiment, "--ckpt_path", f"{name}.ckpt"])
+        assert ended.value.code == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if "Seed set to" not in line]
+        assert len(lines) == 1
+        assert lines[0].startswith(f"error: {words}, but got {name}.ckpt"[: len(f"error: {words}")])
+        assert f"{name}.ckpt" in lines[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_settings_of_a_checkpoint_win_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = str(ROOT / "configs" / "experiments" / "embedded_natural.yaml")
+    callbacks = f"--trainer.callbacks=[{ROOT}/configs/callbacks/checkpoint.yaml]"
+    train_cli(["fit", "--config", experiment, *QUICK, *WITHOUT_LOGS, callbacks])
+    checkpoint = "runs/embedded_natural/1/checkpoints/last.ckpt"
+    validate = [
+        "validate",
+        "--config",
+        experiment,
+        *QUICK,
+        *WITHOUT_LOGS,
+        callbacks,
+        "--ckpt_path",
+        checkpoint,
+    ]
+    with pytest.warns(UserWarning, match="model.noise_seed: 99 was given, but the checkpoint's 0 is used"):
+        train_cli([*validate, "--model.noise_seed=99"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train_cli(validate)
+    assert not [warning for warning in caught if "checkpoint's" in str(warning.message)]
+
+
+def test_another_root_directory_is_refused(capsys):
+    experiment = str(ROOT / "configs" / "experiments" / "embedded_natural.yaml")
+    with pytest.raises(SystemExit):
+        train_cli(["fit", "--config", experiment, "--trainer.default_root_dir=elsewhere"])
+    assert "Expected no `trainer.default_root_dir`, but got elsewhere. Set `runs`." in capsys.readouterr().err
+
+
+def test_a_saved_configuration_makes_a_run_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = str(ROOT / "configs" / "experiments" / "embedded_natural.yaml")
+    callbacks = f"--trainer.callbacks=[{ROOT}/configs/callbacks/checkpoint.yaml]"
+    train_cli(["fit", "--config", experiment, *QUICK, *WITHOUT_LOGS, callbacks])
+    first = Path("runs/embedded_natural/1")
+    before = (first / "checkpoints" / "last.ckpt").read_bytes()
+    train_cli(["fit", "--config", str(first / "config.yaml"), "--experiment", "embedded_natural"])
+    second = Path("runs/embedded_natural/2")
+    assert (first / "checkpoints" / "last.ckpt").read_bytes() == before
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (first, second)
+    ]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

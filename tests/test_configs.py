@@ -40,7 +40,7 @@ def test_a_fragment_builds_what_it_names(path, tmp_path):
     kind = KINDS[path.parent.name]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(kind, "component")
-    built = parser.instantiate_classes(parser.parse_args([f"--component={path}"])).component
+    built = parser.instantiate(parser.parse_args([f"--component={path}"])).component
     assert isinstance(built, kind)
     content = yaml.safe_load(path.read_text())
     assert f"{type(built).__module__}.{type(built).__name__}".endswith(

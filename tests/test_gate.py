@@ -130,3 +130,18 @@ def test_the_mode_returns_after_an_error():
             raise KeyError
         assert torch.is_inference_mode_enabled()
         assert not torch.is_grad_enabled()
+
+
+def test_half_precision_networks_are_refused():
+    words = r"Expected parameters in single precision or more, but got torch\.bfloat16\. Use bf16-mixed\."
+    with pytest.raises(TypeError, match=words), evaluating(nn.Linear(2, 2).bfloat16()):
+        pass
+
+
+def test_tensor_float_is_off_inside_and_back_outside():
+    backends = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    assert before[0] == "tf32"
+    with evaluating(nn.Linear(2, 2)):
+        assert [backend.fp32_precision for backend in backends] == ["ieee", "ieee"]
+    assert [backend.fp32_precision for backend in backends] == before

@@ -1,7 +1,6 @@
 """The interface of attacks on explanations, and the one place where their effect is measured."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
@@ -9,11 +8,9 @@ from torch import Tensor, nn
 
 from lit_xai.attributions.base import Attribution, Explain
 from lit_xai.domain import check_pixels
-from lit_xai.gate import evaluating, measuring
+from lit_xai.gate import evaluating, measuring, on_network
 from lit_xai.noise import Noise
-from lit_xai.types import AttackResult, Batch
-
-Donors = Callable[[], Iterable[Batch]]
+from lit_xai.types import AttackResult, Batch, Donors
 
 _ROUNDING = 1e-5
 
@@ -91,7 +88,7 @@ def run_attack(
         model: Maps pixels in [0, 1] to logits. Its mode and its parameters are left as they were.
         attribution: The explanation under attack.
         attack: The attack, prepared if it needs to be.
-        batch: N samples.
+        batch: N samples; they are copied to the network's device.
         seed: Of the attack's and the explanation's noise.
         clean: Maps of the clean images, if they are known already.
 
@@ -109,8 +106,8 @@ def run_attack(
             f"but got {type(attribution).__name__}. Use an attack that needs no gradient."
         )
     with measuring(), evaluating(model):
-        image, label, sample_id = (tensor.detach().clone() for tensor in batch)
-        check_pixels(image)
+        check_pixels(batch.image)
+        image, label, sample_id = on_network(model, batch)
         noise = Noise(seed, sample_id)
         explain = attribution.bind(model, noise.child("attribution"))
         logits, target = _predict(model, image)
@@ -118,7 +115,9 @@ def run_attack(
         _check_attacked(attack, image, image_adv)
         logits_adv, predicted_adv = _predict(model, image_adv)
         with torch.no_grad():
-            attribution_clean = explain(image, target) if clean is None else clean.detach().clone()
+            attribution_clean = (
+                explain(image, target) if clean is None else clean.detach().to(image, copy=True)
+            )
             attribution_adv = explain(image_adv, target)
         for maps in (attribution_clean, attribution_adv):
             _check_maps(maps, sample_id)

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from lit_xai.ascent import ascend, gradient_sign
+from lit_xai.ascent import ascend, check_steps, gradient_sign
 from lit_xai.attacks.base import Criterion
 from lit_xai.attributions.base import Explain
-from lit_xai.domain import check_eps
 from lit_xai.metrics.maps import pixel_map
 from lit_xai.noise import Noise
 
@@ -21,11 +20,9 @@ def check_ascent(eps: float, step_size: float, steps: int, restarts: int) -> Non
     Raises:
         ValueError: If an option is out of its range.
     """
-    check_eps(eps)
-    check_eps(step_size, "step_size")
-    for name, value in {"steps": steps, "restarts": restarts}.items():
-        if value < 1:
-            raise ValueError(f"Expected `{name}` of at least 1, but got {value}.")
+    check_steps(eps, step_size, steps)
+    if restarts < 1:
+        raise ValueError(f"Expected `restarts` of at least 1, but got {restarts}.")
 
 
 def starts(image: Tensor, eps: float, restarts: int, noise: Noise) -> Iterator[Tensor]:

@@ -15,7 +15,6 @@ from lit_xai.attacks.base import Attack, run_attack
 from lit_xai.attributions.base import Attribution
 from lit_xai.callbacks.explanation_robustness import lightning_data, network_of
 from lit_xai.data.samplers import stratified
-from lit_xai.gate import on_network
 from lit_xai.metrics.maps import pixel_map
 from lit_xai.types import AttackResult, Batch
 
@@ -98,11 +97,19 @@ class ExplanationImages(Callback):
         self.every_n_epochs = every_n_epochs
         self.seed = seed
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # An attack that cannot run on these images fails here, not after an epoch.
+        self._attacked(trainer, pl_module, 1)
+
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        if trainer.sanity_checking or not due or not trainer.is_global_zero:
+        due = trainer.state.fn == "validate" or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if trainer.sanity_checking or not due:
             return
-        pixels = panel(self._attacked(trainer, pl_module))
+        # In every process, so that an error ends them all.
+        result = self._attacked(trainer, pl_module, self.max_samples)
+        if not trainer.is_global_zero:
+            return
+        pixels = panel(result)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("explanations", [pixels], step=trainer.global_step)
@@ -110,11 +117,11 @@ class ExplanationImages(Callback):
         directory.mkdir(parents=True, exist_ok=True)
         imsave(directory / f"epoch_{trainer.current_epoch + 1:03d}.png", pixels)
 
-    def _attacked(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> AttackResult:
+    def _attacked(self, trainer: pl.Trainer, pl_module: pl.LightningModule, samples: int) -> AttackResult:
         network, data = network_of(pl_module), lightning_data(trainer)
         images = data.images("val")
-        chosen = stratified(images.labels, self.max_samples, self.seed)
-        batch = on_network(network, Batch(*default_collate([images[index] for index in chosen])))
+        chosen = stratified(images.labels, samples, self.seed)
+        batch = Batch(*default_collate([images[index] for index in chosen]))
         return run_attack(
             network, self.attribution, self.attack.prepare(network, data.donors), batch, self.seed
         )

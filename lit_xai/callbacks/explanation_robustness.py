@@ -102,7 +102,8 @@ class ExplanationRobustness(Callback):
         now = time.monotonic()
         self._spent += now - begun
         values["robustness/time_share"] = self._spent / max(now - self._started, 1e-9)
-        pl_module.log_dict(values, on_step=False, on_epoch=True)
+        # Rows are the same in every process; the mean matters for the times only.
+        pl_module.log_dict(values, on_step=False, on_epoch=True, sync_dist=True)
 
     def _loader(self, trainer: pl.Trainer, split: Split) -> DataLoader[Batch]:
         return lightning_data(trainer).evaluation_loader(split, self.max_samples, self.seed, self.batch_size)

@@ -54,7 +54,7 @@ def load_classifier(path: Path) -> LitClassifier:
     Raises:
         ValueError: If the file is no checkpoint of this package's training command.
     """
-    _check(path)
+    read_checkpoint(path)
     try:
         return LitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, KeyError, AttributeError, ArgumentError, SystemExit) as error:
@@ -70,15 +70,18 @@ def load_data(path: Path) -> ImageDataModule:
     Raises:
         ValueError: If the file is no checkpoint of this package's training command.
     """
-    options = _check(path).get("datamodule_hyper_parameters", {})
+    options = read_checkpoint(path).get("datamodule_hyper_parameters", {})
     if not isinstance(options, dict) or "_class_path" not in options:
         raise ValueError(f"Expected a checkpoint that names its data, but got {path}. Give `--data`.")
     settings = {name: value for name, value in options.items() if not name.startswith("_")}
+    if "download" in settings:
+        # Somebody else's checkpoint does not decide what is fetched.
+        settings["download"] = False
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(ImageDataModule, "data")
     try:
         config = parser.parse_object({"data": {"class_path": options["_class_path"], "init_args": settings}})
-        data: ImageDataModule = parser.instantiate_classes(config).data
+        data: ImageDataModule = parser.instantiate(config).data
     except ArgumentError as error:
         raise ValueError(
             f"Expected known data in {path}, but got {options['_class_path']}: {error}"
@@ -92,7 +95,15 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check(path: Path) -> Mapping[str, object]:
+def read_checkpoint(path: Path) -> Mapping[str, object]:
+    """Read a checkpoint of the training command, tensors and plain values only.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of this package's training command.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a checkpoint file, but got {path}, which does not exist.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # Whatever the bytes are taken for, they are no checkpoint: the unpickler raises many kinds of errors.

@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import pandas as pd
 import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_xai.callbacks.explanation_robustness import ExplanationRobustness
 from lit_xai.command import Parser, one_line_errors
@@ -90,6 +91,12 @@ def evaluate(
     return [*rows, *robustness.grid.rows()], robustness.grid.records()
 
 
+def _described(data: ImageDataModule) -> dict[str, Any]:
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in data.hparams.items()}
+    kept = {name: value for name, value in options.items() if not name.startswith("_")}
+    return {"class_path": f"{type(data).__module__}.{type(data).__qualname__}", "init_args": kept}
+
+
 def _versions() -> Iterator[tuple[str, str]]:
     yield "python", platform.python_version()
     for package in _PACKAGES:
@@ -105,7 +112,10 @@ def _output_directory(config: Namespace) -> Path:
     output: Path = config.output
     if (output / "results.csv").exists():
         raise ValueError(f"Expected a new `output` directory, but got {output}, which holds results.")
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"Expected a directory for `output`, but got {output}: {error.strerror}.") from error
     return output
 
 
@@ -115,37 +125,40 @@ def _write(output: Path, results: pd.DataFrame, samples: pd.DataFrame, card: dic
     (output / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-def _run(config: Namespace, parser: Parser) -> None:
+def _trainer(config: Namespace, robustness: ExplanationRobustness) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        callbacks=[robustness],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+
+
+def _run(config: Namespace, parser: Parser, command: Sequence[str]) -> None:
     checkpoints = named(config.checkpoints)
     classifiers = {name: load_classifier(path) for name, path in checkpoints.items()}
-    built = parser.instantiate_classes(config)
+    built = parser.instantiate(config)
     data = built.data or load_data(next(iter(checkpoints.values())))
+    # Before the work, so that a directory that cannot be used costs nothing.
+    output = None if rank_zero_only.rank else _output_directory(config)  # type: ignore[attr-defined]
     results, samples, seconds = [], [], {}
-    trainer = None
     for name, classifier in classifiers.items():
         robustness = ExplanationRobustness(built.grid, config.max_samples, 1, config.batch_size, config.seed)
-        trainer = pl.Trainer(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            callbacks=[robustness],
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-        )
         begun = time.monotonic()
-        rows, records = evaluate(classifier, data, robustness, trainer)
+        rows, records = evaluate(classifier, data, robustness, _trainer(config, robustness))
         seconds[name] = round(time.monotonic() - begun, 1)
         results.append(pd.DataFrame(rows).assign(checkpoint=name))
         samples.append(records.assign(checkpoint=name))
-    if trainer is not None and trainer.is_global_zero:
-        output = _output_directory(config)
+    if output is not None:
         card = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": sys.argv,
+            "command": list(command),
             "versions": dict(_versions()),
             "checkpoints": {name: {"sha256": checksum(path)} for name, path in checkpoints.items()},
             "config": yaml.safe_load(parser.dump(config)),
-            "data": dict(data.hparams),
+            "data": _described(data),
             "seconds": seconds,
         }
         table = pd.concat(results)[["checkpoint", *Row._fields]]
@@ -163,6 +176,7 @@ def evaluate_cli(args: Sequence[str] | None = None) -> None:
     Args:
         args: Arguments, as on the command line; those of the process if None.
     """
+    arguments = sys.argv[1:] if args is None else list(args)
     with one_line_errors():
         parser = _parser()
-        _run(parser.parse_args(list(args) if args is not None else None), parser)
+        _run(parser.parse_args(arguments), parser, ["evaluate.py", *arguments])

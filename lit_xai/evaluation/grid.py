@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attacks.base import Attack, Donors, run_attack
+from lit_xai.attacks.base import Attack, run_attack
 from lit_xai.attributions.base import Attribution
 from lit_xai.gate import evaluating, measuring, on_network
 from lit_xai.metrics.base import SampleMetric, summarize
 from lit_xai.noise import Noise
-from lit_xai.types import Batch
+from lit_xai.types import Batch, Donors
 
 _RESERVED = ("excluded", "failed", "none")
 
@@ -121,14 +121,14 @@ class Grid(nn.Module):
         with measuring(), evaluating(model), torch.no_grad():
             batch = on_network(model, batch)
             logits = model(batch.image)
-            correct = logits.argmax(dim=1) == batch.label
+            # A network that has diverged predicts nothing: its samples are excluded.
+            correct = (logits.argmax(dim=1) == batch.label) & logits.isfinite().all(dim=1)
+            eligible = {name: attack.eligible(batch.image, logits) for name, attack in self._prepared.items()}
             for attribution in self.attributions:
                 clean = self._clean_maps(model, attribution, _select(batch, correct))
                 for attack in self.attacks:
-                    eligible = self._prepared[attack].eligible(batch.image, logits)
-                    cell = self._attack(
-                        model, attribution, attack, batch, correct & eligible, clean[eligible[correct]]
-                    )
+                    tried = correct & eligible[attack]
+                    cell = self._attack(model, attribution, attack, batch, tried, clean[tried[correct]])
                     self._scores.setdefault((attribution, attack), []).append(cell)
 
     def rows(self) -> Iterator[Row]:
@@ -190,7 +190,7 @@ class Grid(nn.Module):
             noise = Noise(self.seed, chosen.sample_id).child("metric")
             for name, metric in self.metrics.items():
                 assert isinstance(metric, SampleMetric)
-                metrics[name][place] = metric.scores(model, result, noise).double().cpu()
+                metrics[name][place] = metric.scores(model, result, noise).cpu().double()
             failed[place] = result.failed.cpu()
         return _Scores(batch.sample_id.cpu(), ~place, failed, metrics)
 

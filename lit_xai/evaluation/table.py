@@ -25,7 +25,8 @@ def comparison(results: pd.DataFrame) -> str:
 
     Returns:
         Tables whose cells are means with their standard errors. `n` counts the samples of a row's means; a
-        mean of fewer samples, because its score is undefined for some, says so itself.
+        mean of fewer samples, because its score is undefined for some, says so itself. Where attacks
+        failed, the mean over the others stands beside in brackets.
     """
     tables = []
     accuracy = results[results["attribution"] == "none"]
@@ -73,6 +74,8 @@ def _cell(row: dict[str, Any] | None, samples: int) -> str:
         return ""
     digits = 1 if abs(row["value"]) >= 10 else 3
     text = f"{row['value']:.{digits}f} ± {row['stderr']:.{digits}f}"
+    if row["failed"] and row.get("kept_count"):
+        text += f" [{row['kept_value']:.{digits}f}]"
     return text if row["count"] == samples else f"{text} (n={row['count']})"
 
 

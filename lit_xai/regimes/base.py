@@ -1,14 +1,11 @@
 """The interface of training regimes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
 from lit_xai.noise import Noise
-from lit_xai.types import Batch, RegimeLoss
-
-Donors = Callable[[], Iterable[Batch]]
+from lit_xai.types import Donors, RegimeLoss
 
 
 class Regime(ABC):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lit_xai.ascent import check_steps
 from lit_xai.attributions.path import path_gradient
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
-from lit_xai.regimes.pgd import adversarial_images, check_adversary
+from lit_xai.regimes.pgd import adversarial_images
 from lit_xai.types import RegimeLoss
 
 
@@ -31,7 +32,15 @@ def loss_attribution_norm(
 
     Returns:
         Norms, (N,).
+
+    Raises:
+        TypeError: If the network has SyncBatchNorm.
     """
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        raise TypeError(
+            "Expected a network without SyncBatchNorm, which has no second derivative, but got one. "
+            "Set `trainer.sync_batchnorm` to false."
+        )
     gradient = path_gradient(
         model, image, image_adv, label, score="loss", rule="right", path_steps=path_steps, max_batch=max_batch
     )
@@ -90,7 +99,7 @@ class IGNorm(Regime):
     max_batch: int = 512
 
     def __post_init__(self) -> None:
-        check_adversary(self.eps, self.step_size, self.steps)
+        check_steps(self.eps, self.step_size, self.steps)
         check_regulariser(self.path_steps, self.inner_path_steps, self.weight, self.max_batch)
 
     def attack(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> Tensor:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lit_xai.ascent import check_steps
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
 from lit_xai.regimes.ig_norm import check_regulariser, loss_attribution_norm
-from lit_xai.regimes.pgd import adversarial_images, check_adversary
+from lit_xai.regimes.pgd import adversarial_images
 from lit_xai.types import RegimeLoss
 
 
@@ -45,7 +46,7 @@ class IGSumNorm(Regime):
     max_batch: int = 512
 
     def __post_init__(self) -> None:
-        check_adversary(self.eps, self.step_size, self.steps)
+        check_steps(self.eps, self.step_size, self.steps)
         check_regulariser(self.path_steps, self.inner_path_steps, self.weight, self.max_batch)
 
     def attack(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> Tensor:

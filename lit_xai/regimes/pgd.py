@@ -6,24 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_xai.ascent import ascend, gradient_sign
-from lit_xai.domain import check_eps
+from lit_xai.ascent import ascend, check_steps, gradient_sign
 from lit_xai.gate import evaluating, measuring
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
 from lit_xai.types import RegimeLoss
-
-
-def check_adversary(eps: float, step_size: float, steps: int) -> None:
-    """Refuse options that leave nothing to climb.
-
-    Raises:
-        ValueError: If an option is out of its range.
-    """
-    check_eps(eps)
-    check_eps(step_size, "step_size")
-    if steps < 1:
-        raise ValueError(f"Expected `steps` of at least 1, but got {steps}.")
 
 
 def adversarial_images(
@@ -85,7 +72,7 @@ class PGD(Regime):
     steps: int = 20
 
     def __post_init__(self) -> None:
-        check_adversary(self.eps, self.step_size, self.steps)
+        check_steps(self.eps, self.step_size, self.steps)
 
     def attack(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> Tensor:
         """Return adversarial images.

@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_xai.attacks.base import Criterion, run_attack
 from lit_xai.attacks.criteria import Intersection, KendallTau
@@ -198,3 +198,10 @@ def test_refuses_more_pixels_than_there_are(model, batch):
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         TopK(**options)
+
+
+def test_a_network_without_curvature_is_left_alone(batch):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(128, 4)).double()
+    result = run_attack(network, Saliency(), TopK(eps=0.1, step_size=0.05, steps=2, k=5), batch, seed=0)
+    assert torch.equal(result.image_adv, batch.image)

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def test_two_checkpoints_are_compared_on_the_same_samples(runs, config, tmp_path
         assert accuracy["count"] == 1000
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert torch.__version__.startswith(card["versions"]["torch"])
-    assert card["data"]["max_train"] == 2000
+    assert card["data"]["init_args"]["max_train"] == 2000
     assert set(card["checkpoints"]) == {"embedded_natural/1", "robust"}
     assert card["config"]["grid"]["init_args"]["attacks"]["random_sign"]["init_args"]["eps"] == 0.1
     assert "| random_sign | robust" in capsys.readouterr().out
@@ -161,3 +162,24 @@ def _with_few_batches(original):
         original(self, **{**options, "limit_test_batches": 1})
 
     return initialise
+
+
+def test_data_from_a_directory_is_described(runs, config, tmp_path):
+    with gzip.open(tmp_path / "t10k-images-idx3-ubyte.gz", "wb") as stream:
+        stream.write(
+            bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 28, 0, 0, 0, 28]) + bytes(range(256)) * 122 + bytes(128)
+        )
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 40]) + bytes(range(10)) * 4)
+    for name, header in {
+        "images-idx3": [3, *[0] * 3, 10, 0, 0, 0, 28, 0, 0, 0, 28],
+        "labels-idx1": [1, 0, 0, 0, 10],
+    }.items():
+        size = 7840 if name.startswith("images") else 10
+        (tmp_path / f"train-{name}-ubyte").write_bytes(bytes([0, 0, 8, *header]) + bytes(size))
+    data = ["--data=lit_xai.data.fashion_mnist.FashionMNIST", f"--data.init_args.data_dir={tmp_path}"]
+    output = tmp_path / "out"
+    evaluate_cli(["-c", config, "--checkpoints", checkpoint(runs, "natural"), *data, "--output", str(output)])
+    card = json.loads((output / "card.json").read_text())
+    assert card["data"]["class_path"] == "lit_xai.data.fashion_mnist.FashionMNIST"
+    assert card["data"]["init_args"]["data_dir"] == str(tmp_path)
+    assert card["command"][0] == "evaluate.py"

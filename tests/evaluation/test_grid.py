@@ -14,6 +14,7 @@ from lit_xai.attacks.top_k import TopK
 from lit_xai.attacks.unattacked import Unattacked
 from lit_xai.attributions.base import Attribution
 from lit_xai.attributions.input_x_gradient import InputXGradient
+from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.evaluation.grid import Grid
 from lit_xai.metrics.base import SampleMetric
@@ -490,3 +491,12 @@ def test_refuses_a_gradient_attack_on_a_map_without_derivative():
     match = "Expected differentiable attributions for TopK, but got Flat. Give it a grid of its own."
     with pytest.raises(TypeError, match=match):
         Grid({"ixg": InputXGradient(), "flat": Flat()}, attacks, {"linf": LinfNorm()})
+
+
+def test_samples_of_a_diverged_network_are_excluded(model, batch):
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    grid = Grid({"saliency": Saliency()}, {"unattacked": Unattacked()}, {"kept": PredictionKept()})
+    grid.update(model, Batch(batch.image, torch.zeros_like(batch.label), batch.sample_id))
+    (row,) = grid.rows()
+    assert (row.count, row.excluded) == (0, len(batch.label))

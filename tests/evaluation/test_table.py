@@ -112,3 +112,10 @@ def test_main_takes_a_name_for_a_name(tmp_path, capsys, name):
     main(str(tmp_path / "results.csv"))
     assert capsys.readouterr().out == comparison(named) + "\n"
     assert f"| {name} " in comparison(named)
+
+
+def test_where_attacks_failed_the_mean_over_the_others_stands_beside():
+    row = {"checkpoint": "a", "attribution": "saliency", "attack": "top_k", "metric": "kendall", "value": 0.5}
+    row |= {"stderr": 0.1, "count": 4, "failed": 1, "excluded": 0, "kept_value": 0.25, "kept_count": 3}
+    assert "| 0.500 ± 0.100 [0.250] |" in comparison(pd.DataFrame([row]))
+    assert "| 0.500 ± 0.100 |" in comparison(pd.DataFrame([row | {"failed": 0, "kept_count": 4}]))

@@ -234,3 +234,11 @@ def test_the_defaults_are_those_for_fashion_mnist():
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         IGNorm(**options)
+
+
+def test_sync_batch_norm_is_refused(batch):
+    network = nn.Sequential(nn.SyncBatchNorm(2), nn.Flatten(), nn.Linear(128, 4)).double()
+    with pytest.raises(
+        TypeError, match="Expected a network without SyncBatchNorm, which has no second derivative"
+    ):
+        loss_attribution_norm(network, batch.image, batch.image, batch.label, path_steps=1, max_batch=8)
