@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lit_xai.attributions.base import Attribution, Explain
 from lit_xai.domain import check_pixels
 from lit_xai.gate import evaluating, measuring, on_network
+from lit_xai.metrics.maps import check_finite
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult, Batch, Donors
 
@@ -120,7 +121,7 @@ def run_attack(
             )
             attribution_adv = explain(image_adv, target)
         for maps in (attribution_clean, attribution_adv):
-            _check_maps(maps, sample_id)
+            check_finite(maps, sample_id)
     return AttackResult(
         image=image,
         image_adv=image_adv,
@@ -151,12 +152,4 @@ def _check_attacked(attack: Attack, image: Tensor, image_adv: Tensor) -> None:
     if distance > eps + _ROUNDING:
         raise ValueError(
             f"Expected {type(attack).__name__} within `eps` {eps:g}, but got a distance of {distance:g}."
-        )
-
-
-def _check_maps(maps: Tensor, sample_id: Tensor) -> None:
-    broken = ~maps.isfinite().flatten(1).all(dim=1)
-    if bool(broken.any()):
-        raise ValueError(
-            f"Expected finite maps, but got NaN or infinity for sample {sample_id[broken][0].item()}."
         )

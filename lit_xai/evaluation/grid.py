@@ -1,7 +1,7 @@
 """Attributions x attacks x metrics, on one network."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,6 +73,7 @@ class Grid(nn.Module):
     Raises:
         ValueError: If a name is not made of lower-case letters, digits and underscores, or a part of the grid
             is empty.
+            or a metric scores another explanation than the grid's.
         TypeError: If an attack differentiates and an attribution is not differentiable.
     """
 
@@ -86,13 +87,8 @@ class Grid(nn.Module):
         super().__init__()
         for part, names in {"attributions": attributions, "attacks": attacks, "metrics": metrics}.items():
             _check_names(part, list(names))
-        for attack in attacks.values():
-            for attribution in attributions.values():
-                if attack.needs_gradient and not attribution.differentiable:
-                    raise TypeError(
-                        f"Expected differentiable attributions for {type(attack).__name__}, but got "
-                        f"{type(attribution).__name__}. Give it a grid of its own."
-                    )
+        for attribution in attributions.values():
+            _check_explained(attribution, list(attacks.values()), metrics)
         self.attributions = dict(attributions)
         self.attacks = dict(attacks)
         # Not a MetricCollection: its compute groups merge metrics whose first batch happens to agree.
@@ -215,6 +211,23 @@ def _check_names(part: str, names: list[str]) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ValueError(
                 f"Expected names of lower-case letters, digits and _ in `{part}`, but got {name}."
+            )
+
+
+def _check_explained(
+    attribution: Attribution, attacks: Sequence[Attack], metrics: Mapping[str, SampleMetric]
+) -> None:
+    for attack in attacks:
+        if attack.needs_gradient and not attribution.differentiable:
+            raise TypeError(
+                f"Expected differentiable attributions for {type(attack).__name__}, but got "
+                f"{type(attribution).__name__}. Give it a grid of its own."
+            )
+    for name, metric in metrics.items():
+        if metric.explanation not in (None, attribution):
+            raise ValueError(
+                f"Expected {metric.explanation} alone, which {name} scores, but got {attribution}. "
+                "Give it a grid of its own."
             )
 
 

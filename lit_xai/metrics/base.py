@@ -7,6 +7,8 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
+from lit_xai.attributions.base import Attribution
+from lit_xai.metrics.maps import check_finite
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -72,6 +74,11 @@ class SampleMetric(torchmetrics.Metric, ABC):
         for name in ("count", "undefined"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
+    @property
+    def explanation(self) -> Attribution | None:
+        """The only explanation whose maps it can score; any if None."""
+        return None
+
     @abstractmethod
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         """Score each sample.
@@ -86,7 +93,13 @@ class SampleMetric(torchmetrics.Metric, ABC):
         """
 
     def update(self, model: nn.Module, result: AttackResult, noise: Noise) -> None:
-        """Add the scores of N samples."""
+        """Add the scores of N samples.
+
+        Raises:
+            ValueError: If a map is not finite; the sample is named.
+        """
+        for maps in (result.attribution, result.attribution_adv):
+            check_finite(maps, result.sample_id)
         scores = self.scores(model, result, noise).double()
         defined = scores[~scores.isnan()]
         # Not in place: a state reset in inference mode must stay usable outside it.

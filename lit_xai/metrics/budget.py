@@ -14,3 +14,13 @@ class LinfNorm(SampleMetric):
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         return (result.image_adv - result.image).flatten(1).abs().amax(dim=1)
+
+
+class L2Norm(SampleMetric):
+    """Mean Euclidean length of the change of an image, in pixel units of [0, 1]."""
+
+    higher_is_better = False
+
+    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
+        change = (result.image_adv - result.image).flatten(1)
+        return change.double().square().sum(dim=1).sqrt()

@@ -1,10 +1,12 @@
 """How far an explanation's centre of mass moves."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import check_pair, pixel_map
+from lit_xai.metrics.maps import check_pair, check_reduce, map_pair
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -37,10 +39,10 @@ def center_shift(first: Tensor, second: Tensor) -> Tensor:
         second: Non-negative maps, (N, H, W).
 
     Returns:
-        Euclidean distances, in pixels, (N,).
+        Euclidean distances, in pixels, (N,); NaN where a map is all zero.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ or a value is not finite.
 
     Example:
         >>> corner, opposite = torch.eye(4)[[0]].view(1, 2, 2), torch.eye(4)[[3]].view(1, 2, 2)
@@ -53,9 +55,21 @@ def center_shift(first: Tensor, second: Tensor) -> Tensor:
 
 
 class CenterShift(SampleMetric):
-    """Mean distance, in pixels, between the centres of mass before and after an attack."""
+    """Mean distance, in pixels, between the centres of mass before and after an attack.
+
+    Args:
+        reduce: From channels to pixels, as in `pixel_map`; a mass has no sign.
+
+    Raises:
+        ValueError: If `reduce` is unknown or keeps the sign.
+    """
 
     higher_is_better = False
 
+    def __init__(self, reduce: Literal["abs_sum", "sum_abs"] = "abs_sum") -> None:
+        super().__init__()
+        check_reduce(reduce, ("abs_sum", "sum_abs"))
+        self.reduce: Literal["abs_sum", "sum_abs"] = reduce
+
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        return center_shift(pixel_map(result.attribution), pixel_map(result.attribution_adv))
+        return center_shift(*map_pair(result, self.reduce))

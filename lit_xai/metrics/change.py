@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import check_pair
+from lit_xai.metrics.maps import Reduce, check_pair, check_reduce, map_pair
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -20,7 +20,7 @@ def explanation_change(first: Tensor, second: Tensor) -> Tensor:
         zero.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ or a value is not finite.
 
     Example:
         >>> import torch
@@ -34,9 +34,23 @@ def explanation_change(first: Tensor, second: Tensor) -> Tensor:
 
 
 class ExplanationChange(SampleMetric):
-    """Mean change of the signed attribution, in percent (Pesce et al., 2025, arXiv 2511.10088)."""
+    """Mean change of the attribution, in percent (Pesce et al., 2025, arXiv 2511.10088).
+
+    Args:
+        reduce: From channels to pixels, as in `pixel_map`; by default signed values of every channel are
+            compared, as in the paper.
+
+    Raises:
+        ValueError: If `reduce` is unknown.
+    """
 
     higher_is_better = False
 
+    def __init__(self, reduce: Reduce | None = None) -> None:
+        super().__init__()
+        if reduce is not None:
+            check_reduce(reduce)
+        self.reduce = reduce
+
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        return explanation_change(result.attribution, result.attribution_adv)
+        return explanation_change(*map_pair(result, self.reduce))

@@ -1,59 +1,72 @@
 """Whether the pixels that an explanation ranks first decide the prediction."""
 
-import torch
+from typing import Literal, get_args
+
 from torch import Tensor, nn
 
-from lit_xai.gate import evaluating
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import descending_rank, pixel_map
+from lit_xai.metrics.class_choice import ClassChoice, check_class_choice, chosen_class
+from lit_xai.metrics.maps import Reduce, check_reduce, pixel_map
+from lit_xai.metrics.pixel_game import PixelGame, Substrate
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
-
-def _curve(
-    model: nn.Module,
-    image: Tensor,
-    maps: Tensor,
-    target: Tensor,
-    shown: Tensor,
-    *,
-    insert: bool,
-    max_batch: int,
-) -> Tensor:
-    """Return the class's probability after each number of `shown` pixels, (N, len(shown))."""
-    rank = descending_rank(maps)[:, None]
-    sample = torch.arange(len(image), device=image.device).repeat_interleave(len(shown))
-    limit = shown.repeat(len(image))
-    probabilities = []
-    with evaluating(model), torch.no_grad():
-        for rows, limits in zip(sample.split(max_batch), limit.split(max_batch), strict=True):
-            first = rank[rows] < limits.view(-1, 1, 1, 1)
-            logits = model(image[rows] * (first if insert else ~first))
-            probabilities.append(logits.softmax(dim=1).gather(1, target[rows, None]).squeeze(1))
-    return torch.cat(probabilities).view(len(image), len(shown))
+Order = Reduce | Literal["union"]
 
 
-def _area(
+def insertion_curve(
     model: nn.Module,
     image: Tensor,
     maps: Tensor,
     target: Tensor,
     *,
-    steps: int | None,
-    insert: bool,
-    max_batch: int,
+    step_size: int | None = None,
+    substrate: Substrate = "black",
+    max_batch: int = 512,
 ) -> Tensor:
-    if maps.shape != (len(image), *image.shape[2:]):
-        raise ValueError(
-            f"Expected a map (N, H, W) for images {tuple(image.shape)}, but got {tuple(maps.shape)}."
-        )
-    pixels = maps.shape[1] * maps.shape[2]
-    stops = maps.shape[1] if steps is None else steps
-    if not 1 <= stops <= pixels:
-        raise ValueError(f"Expected `steps` in [1, {pixels}], but got {stops}.")
-    shown = (torch.arange(stops + 1, device=image.device) * pixels).div(stops, rounding_mode="floor")
-    curve = _curve(model, image, maps, target, shown, insert=insert, max_batch=max_batch)
-    return torch.trapezoid(curve, dx=1 / stops, dim=1)
+    """Return the class's probability as pixels appear, the most important first.
+
+    RISE's game (Petsiuk et al., 2018, arXiv 1806.07421) for maps (N, H, W). For attributions (N, C, H, W)
+    that of AttEXplore's released evaluation (Zhu et al., 2024): at each step the next pixels of every
+    channel's own ranking, with all their channels. Deviations: the image appears on black, as in that
+    evaluation, where RISE's appears on its blur; `blur` is a plain Gaussian, RISE's darkens the corners.
+
+    Args:
+        model: Maps pixels in [0, 1] to logits.
+        image: Pixels in [0, 1], (N, C, H, W).
+        maps: Values, ranked as they are, ties by lowest flat index, (N, H, W) or (N, C, H, W).
+        target: Class indices, (N,), int64.
+        step_size: Pixels that appear at a time; as many as a row has if None. The last step may be smaller.
+        substrate: What the pixels appear on: `black`, `blur`, `mean` of each channel over the image, or one
+            value for each channel.
+        max_batch: Images in flight in one forward pass.
+
+    Returns:
+        Probabilities before the first step and after each, (N, steps + 1).
+
+    Raises:
+        ValueError: If the maps do not fit the images or are not finite, or an option is out of its range.
+    """
+    return PixelGame(step_size, substrate, max_batch, insert=True).curve(model, image, maps, target)
+
+
+def deletion_curve(
+    model: nn.Module,
+    image: Tensor,
+    maps: Tensor,
+    target: Tensor,
+    *,
+    step_size: int | None = None,
+    substrate: Substrate = "black",
+    max_batch: int = 512,
+) -> Tensor:
+    """Return the class's probability as pixels vanish, the most important first.
+
+    The game of `insertion_curve` the other way round, with its arguments, returns and errors. Deviation:
+    deleted pixels turn black, as in AttEXplore's evaluation; RISE's take the data set's mean colour, which a
+    `substrate` of one value for each channel gives.
+    """
+    return PixelGame(step_size, substrate, max_batch, insert=False).curve(model, image, maps, target)
 
 
 def insertion(
@@ -62,30 +75,18 @@ def insertion(
     maps: Tensor,
     target: Tensor,
     *,
-    steps: int | None = None,
+    step_size: int | None = None,
+    substrate: Substrate = "black",
     max_batch: int = 512,
 ) -> Tensor:
-    """Return the area under the class's probability as pixels appear on black, the most important first.
+    """Return the area under `insertion_curve`, by the trapezoid rule, every step as wide.
 
-    RISE's game (Petsiuk et al., 2018, arXiv 1806.07421): all channels of a pixel together, trapezoid rule
-    over the share of pixels. Deviation: the image appears on black, as in AttEXplore's evaluation, not on its
-    own blur.
-
-    Args:
-        model: Maps pixels in [0, 1] to logits.
-        image: Pixels in [0, 1], (N, C, H, W).
-        maps: Values, ranked as they are, ties by lowest flat index, (N, H, W).
-        target: Class indices, (N,), int64.
-        steps: Equal steps; as many as rows if None.
-        max_batch: Images in flight in one forward pass.
+    Arguments and errors are those of `insertion_curve`.
 
     Returns:
-        Areas in [0, 1], (N,).
-
-    Raises:
-        ValueError: If the shapes do not match or `steps` exceeds the number of pixels.
+        Areas in [0, 1], (N,), float64.
     """
-    return _area(model, image, maps, target, steps=steps, insert=True, max_batch=max_batch)
+    return PixelGame(step_size, substrate, max_batch, insert=True).area(model, image, maps, target)
 
 
 def deletion(
@@ -94,89 +95,109 @@ def deletion(
     maps: Tensor,
     target: Tensor,
     *,
-    steps: int | None = None,
+    step_size: int | None = None,
+    substrate: Substrate = "black",
     max_batch: int = 512,
 ) -> Tensor:
-    """Return the area under the class's probability as pixels turn black, the most important first.
+    """Return the area under `deletion_curve`, by the trapezoid rule, every step as wide.
 
-    RISE's game (Petsiuk et al., 2018, arXiv 1806.07421): all channels of a pixel together, trapezoid rule
-    over the share of pixels. Deviation: deleted pixels are black, as in AttEXplore's evaluation, not the data
-    set's mean.
-
-    Args:
-        model: Maps pixels in [0, 1] to logits.
-        image: Pixels in [0, 1], (N, C, H, W).
-        maps: Values, ranked as they are, ties by lowest flat index, (N, H, W).
-        target: Class indices, (N,), int64.
-        steps: Equal steps; as many as rows if None.
-        max_batch: Images in flight in one forward pass.
+    Arguments and errors are those of `insertion_curve`.
 
     Returns:
-        Areas in [0, 1], (N,).
-
-    Raises:
-        ValueError: If the shapes do not match or `steps` exceeds the number of pixels.
+        Areas in [0, 1], (N,), float64.
     """
-    return _area(model, image, maps, target, steps=steps, insert=False, max_batch=max_batch)
+    return PixelGame(step_size, substrate, max_batch, insert=False).area(model, image, maps, target)
 
 
-def _check_options(steps: int | None, max_batch: int) -> None:
-    for name, value in {"steps": steps, "max_batch": max_batch}.items():
-        if value is not None and value < 1:
-            raise ValueError(f"Expected `{name}` of at least 1, but got {value}.")
+def _ordered(attribution: Tensor, reduce: Order) -> Tensor:
+    return attribution if reduce == "union" else pixel_map(attribution, reduce)
 
 
 class Insertion(SampleMetric):
-    """Mean insertion area of the attacked map on the attacked image, for the clean image's class.
+    """Mean insertion area of the attacked map on the attacked image (see `insertion_curve`).
 
     Under `Unattacked` this is the insertion of the clean map.
 
     Args:
-        steps: Equal steps; as many as rows if None.
+        step_size: Pixels that appear at a time; as many as a row has if None.
+        substrate: `black`, `blur`, `mean`, or one value for each channel.
+        reduce: From channels to one map, as in `pixel_map`; or `union`, AttEXplore's ranking of every signed
+            channel by itself.
+        target: The class watched: the `prediction` for the clean image, or the `label`.
         max_batch: Images in flight in one forward pass.
 
     Raises:
-        ValueError: If an option is below 1.
+        ValueError: If an option is out of its range.
     """
 
     higher_is_better = True
 
-    def __init__(self, steps: int | None = None, max_batch: int = 512) -> None:
+    def __init__(
+        self,
+        step_size: int | None = None,
+        *,
+        substrate: Substrate = "black",
+        reduce: Order = "abs_sum",
+        target: ClassChoice = "prediction",
+        max_batch: int = 512,
+    ) -> None:
         super().__init__()
-        _check_options(steps, max_batch)
-        self.steps = steps
-        self.max_batch = max_batch
+        check_reduce(reduce, (*get_args(Reduce), "union"))
+        check_class_choice(target)
+        self.game = PixelGame(step_size, substrate, max_batch, insert=True)
+        self.reduce = reduce
+        self.target: ClassChoice = target
+
+    def curve(self, model: nn.Module, result: AttackResult) -> Tensor:
+        """Return the curve whose area is the score, (N, steps + 1)."""
+        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
+        return self.game.curve(model, result.image_adv, maps, target)
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        maps = pixel_map(result.attribution_adv)
-        return insertion(
-            model, result.image_adv, maps, result.target, steps=self.steps, max_batch=self.max_batch
-        )
+        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
+        return self.game.area(model, result.image_adv, maps, target)
 
 
 class Deletion(SampleMetric):
-    """Mean deletion area of the attacked map on the attacked image, for the clean image's class.
+    """Mean deletion area of the attacked map on the attacked image (see `deletion_curve`).
 
     Under `Unattacked` this is the deletion of the clean map.
 
     Args:
-        steps: Equal steps; as many as rows if None.
+        step_size: Pixels that vanish at a time; as many as a row has if None.
+        substrate: `black`, `blur`, `mean`, or one value for each channel.
+        reduce: From channels to one map, as in `pixel_map`; or `union`, AttEXplore's ranking of every signed
+            channel by itself.
+        target: The class watched: the `prediction` for the clean image, or the `label`.
         max_batch: Images in flight in one forward pass.
 
     Raises:
-        ValueError: If an option is below 1.
+        ValueError: If an option is out of its range.
     """
 
     higher_is_better = False
 
-    def __init__(self, steps: int | None = None, max_batch: int = 512) -> None:
+    def __init__(
+        self,
+        step_size: int | None = None,
+        *,
+        substrate: Substrate = "black",
+        reduce: Order = "abs_sum",
+        target: ClassChoice = "prediction",
+        max_batch: int = 512,
+    ) -> None:
         super().__init__()
-        _check_options(steps, max_batch)
-        self.steps = steps
-        self.max_batch = max_batch
+        check_reduce(reduce, (*get_args(Reduce), "union"))
+        check_class_choice(target)
+        self.game = PixelGame(step_size, substrate, max_batch, insert=False)
+        self.reduce = reduce
+        self.target: ClassChoice = target
+
+    def curve(self, model: nn.Module, result: AttackResult) -> Tensor:
+        """Return the curve whose area is the score, (N, steps + 1)."""
+        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
+        return self.game.curve(model, result.image_adv, maps, target)
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        maps = pixel_map(result.attribution_adv)
-        return deletion(
-            model, result.image_adv, maps, result.target, steps=self.steps, max_batch=self.max_batch
-        )
+        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
+        return self.game.area(model, result.image_adv, maps, target)

@@ -1,10 +1,12 @@
 """From signed attributions to maps over pixels, and the order of their pixels."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from lit_xai.types import AttackResult
 
 Reduce = Literal["abs_sum", "sum_abs", "sum"]
 
@@ -26,25 +28,59 @@ def pixel_map(attribution: Tensor, reduce: Reduce = "abs_sum") -> Tensor:
         raise ValueError(
             f"Expected an attribution of shape (N, C, H, W), but got {tuple(attribution.shape)}."
         )
+    check_reduce(reduce)
     if reduce == "abs_sum":
         return attribution.abs().sum(dim=1)
-    if reduce == "sum_abs":
-        return attribution.sum(dim=1).abs()
-    if reduce == "sum":
-        return attribution.sum(dim=1)
-    raise ValueError(f"Expected `reduce` as abs_sum, sum_abs or sum, but got {reduce}.")
+    total = attribution.sum(dim=1)
+    return total.abs() if reduce == "sum_abs" else total
+
+
+def map_pair(result: AttackResult, reduce: Reduce | None) -> tuple[Tensor, Tensor]:
+    """Return the maps before and after an attack, (N, H, W), or as they are, (N, C, H, W), if None."""
+    if reduce is None:
+        return result.attribution, result.attribution_adv
+    return pixel_map(result.attribution, reduce), pixel_map(result.attribution_adv, reduce)
+
+
+def check_reduce(reduce: str, allowed: tuple[str, ...] = get_args(Reduce)) -> None:
+    """Refuse an unknown way from channels to pixels.
+
+    Raises:
+        ValueError: If `reduce` is not among those allowed.
+    """
+    if reduce not in allowed:
+        raise ValueError(f"Expected `reduce` as {' or '.join(allowed)}, but got {reduce}.")
+
+
+def check_finite(maps: Tensor, sample_id: Tensor | None = None) -> None:
+    """Refuse maps that cannot be ranked.
+
+    Args:
+        maps: Values, (N, ...).
+        sample_id: Positions in the data set, (N,), to name the sample by; by default its place in the batch.
+
+    Raises:
+        ValueError: If a value is NaN or infinite.
+    """
+    broken = ~maps.isfinite().flatten(1).all(dim=1)
+    if bool(broken.any()):
+        row = int(broken.nonzero()[0])
+        name = f"sample {row} of the batch" if sample_id is None else f"sample {sample_id[row].item()}"
+        raise ValueError(f"Expected finite maps, but got NaN or infinity for {name}.")
 
 
 def check_pair(first: Tensor, second: Tensor) -> None:
-    """Refuse maps of different shapes.
+    """Refuse maps that cannot be compared.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ or a value is NaN or infinite.
     """
     if first.shape != second.shape:
         raise ValueError(
             f"Expected maps of one shape, but got {tuple(first.shape)} and {tuple(second.shape)}."
         )
+    check_finite(first)
+    check_finite(second)
 
 
 def descending_rank(maps: Tensor) -> Tensor:
@@ -64,7 +100,7 @@ def descending_rank(maps: Tensor) -> Tensor:
 
 
 def top_k_mask(maps: Tensor, k: int) -> Tensor:
-    """Mark the k largest values of each map.
+    """Mark the k largest values of each map, ties by lowest flat index.
 
     Args:
         maps: Values, (N, H, W).
@@ -76,10 +112,14 @@ def top_k_mask(maps: Tensor, k: int) -> Tensor:
     Raises:
         ValueError: If a map has fewer than `k` pixels.
     """
-    pixels = maps.shape[1] * maps.shape[2]
-    if not 1 <= k <= pixels:
-        raise ValueError(f"Expected `k` in [1, {pixels}], but got {k}.")
-    return descending_rank(maps) < k
+    check_k(k, maps.shape[1] * maps.shape[2])
+    values = maps.flatten(1)
+    least = values.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
+    chosen = values >= least
+    if bool((chosen.sum(dim=1) > k).any()):
+        larger, tied = values > least, values == least
+        chosen = larger | (tied & (tied.cumsum(dim=1) <= k - larger.sum(dim=1, keepdim=True)))
+    return chosen.view(maps.shape)
 
 
 def smooth(maps: Tensor, w: int) -> Tensor:
@@ -110,11 +150,13 @@ def check_w(w: int) -> None:
         raise ValueError(f"Expected `w` of at least 0, but got {w}.")
 
 
-def check_k(k: int) -> None:
-    """Refuse an empty set.
+def check_k(k: int, pixels: int | None = None) -> None:
+    """Refuse a number of pixels that no map has.
 
     Raises:
-        ValueError: If `k` is below 1.
+        ValueError: If `k` is below 1 or above the number of pixels, where that is known.
     """
-    if k < 1:
+    if pixels is None and k < 1:
         raise ValueError(f"Expected `k` of at least 1, but got {k}.")
+    if pixels is not None and not 1 <= k <= pixels:
+        raise ValueError(f"Expected `k` in [1, {pixels}], but got {k}.")

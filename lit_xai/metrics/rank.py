@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import check_pair, check_w, pixel_map, smooth
+from lit_xai.metrics.maps import Reduce, check_pair, check_reduce, check_w, map_pair, smooth
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -75,7 +75,7 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
         Correlations in [-1, 1], (N,), float64; NaN where a map is constant.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ or a value is not finite.
     """
     check_pair(first, second)
     ranks = [average_ranks(maps.flatten(1)) for maps in (first, second)]
@@ -98,7 +98,7 @@ def kendall(first: Tensor, second: Tensor) -> Tensor:
         Correlations in [-1, 1], (N,), float64; NaN where a map is constant.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ or a value is not finite.
     """
     check_pair(first, second)
     x, y = first.flatten(1), second.flatten(1)
@@ -132,7 +132,7 @@ def lens_spearman(first: Tensor, second: Tensor, *, w: int) -> Tensor:
         Correlations in [-1, 1], (N,), float64; NaN where a map is constant before it is smoothed.
 
     Raises:
-        ValueError: If the shapes differ or `w` is negative.
+        ValueError: If the shapes differ, a value is not finite or `w` is negative.
     """
     return _windowed(spearman(smooth(first, w), smooth(second, w)), first, second)
 
@@ -149,7 +149,7 @@ def lens_kendall(first: Tensor, second: Tensor, *, w: int) -> Tensor:
         Correlations in [-1, 1], (N,), float64; NaN where a map is constant before it is smoothed.
 
     Raises:
-        ValueError: If the shapes differ or `w` is negative.
+        ValueError: If the shapes differ, a value is not finite or `w` is negative.
     """
     return _windowed(kendall(smooth(first, w), smooth(second, w)), first, second)
 
@@ -159,20 +159,23 @@ class Spearman(SampleMetric):
 
     Args:
         w: Half-width of the windows that the maps are averaged over, in pixels.
+        reduce: From channels to pixels, as in `pixel_map`.
 
     Raises:
-        ValueError: If `w` is negative.
+        ValueError: If `w` is negative or `reduce` is unknown.
     """
 
     higher_is_better = True
 
-    def __init__(self, w: int = 0) -> None:
+    def __init__(self, w: int = 0, *, reduce: Reduce = "abs_sum") -> None:
         super().__init__()
         check_w(w)
+        check_reduce(reduce)
         self.w = w
+        self.reduce = reduce
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        return lens_spearman(pixel_map(result.attribution), pixel_map(result.attribution_adv), w=self.w)
+        return lens_spearman(*map_pair(result, self.reduce), w=self.w)
 
 
 class Kendall(SampleMetric):
@@ -180,17 +183,20 @@ class Kendall(SampleMetric):
 
     Args:
         w: Half-width of the windows that the maps are averaged over, in pixels.
+        reduce: From channels to pixels, as in `pixel_map`.
 
     Raises:
-        ValueError: If `w` is negative.
+        ValueError: If `w` is negative or `reduce` is unknown.
     """
 
     higher_is_better = True
 
-    def __init__(self, w: int = 0) -> None:
+    def __init__(self, w: int = 0, *, reduce: Reduce = "abs_sum") -> None:
         super().__init__()
         check_w(w)
+        check_reduce(reduce)
         self.w = w
+        self.reduce = reduce
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        return lens_kendall(pixel_map(result.attribution), pixel_map(result.attribution_adv), w=self.w)
+        return lens_kendall(*map_pair(result, self.reduce), w=self.w)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import check_k, check_pair, pixel_map, top_k_mask
+from lit_xai.metrics.maps import Reduce, check_k, check_pair, check_reduce, map_pair, top_k_mask
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -17,20 +17,20 @@ def top_k_intersection(first: Tensor, second: Tensor, *, k: int) -> Tensor:
         k: Number of pixels.
 
     Returns:
-        Shares in [0, 1], (N,).
+        Shares in [0, 1], (N,), float64.
 
     Raises:
-        ValueError: If the shapes differ or a map has fewer than `k` pixels.
+        ValueError: If the shapes differ, a map has fewer than `k` pixels or a value is not finite.
 
     Example:
         >>> import torch
         >>> first = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]])
         >>> top_k_intersection(first, first.flip(2), k=1), top_k_intersection(first, first.flip(2), k=2)
-        (tensor([0.]), tensor([1.]))
+        (tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64))
     """
     check_pair(first, second)
     common = top_k_mask(first, k) & top_k_mask(second, k)
-    return common.flatten(1).sum(dim=1).to(first.dtype) / k
+    return common.flatten(1).sum(dim=1).double() / k
 
 
 class TopKIntersection(SampleMetric):
@@ -38,17 +38,20 @@ class TopKIntersection(SampleMetric):
 
     Args:
         k: Number of pixels; 100 for images of 28 or 32 pixels and 1000 for larger ones in the literature.
+        reduce: From channels to pixels, as in `pixel_map`.
 
     Raises:
-        ValueError: If `k` is below 1.
+        ValueError: If an option is out of its range.
     """
 
     higher_is_better = True
 
-    def __init__(self, k: int = 100) -> None:
+    def __init__(self, k: int = 100, *, reduce: Reduce = "abs_sum") -> None:
         super().__init__()
         check_k(k)
+        check_reduce(reduce)
         self.k = k
+        self.reduce = reduce
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        return top_k_intersection(pixel_map(result.attribution), pixel_map(result.attribution_adv), k=self.k)
+        return top_k_intersection(*map_pair(result, self.reduce), k=self.k)
