@@ -48,29 +48,29 @@ def diverse_top_k_mask(maps: Tensor, *, k: int, w: int) -> Tensor:
     check_finite(maps)
     height, width = maps.shape[1:]
     check_k(k, height * width)
-    mask = torch.zeros_like(maps, dtype=torch.bool, device="cpu")
-    for own, values in zip(mask.flatten(1), maps.detach().cpu(), strict=True):
-        own[_diverse(values, k, w)] = True
-    if bool((mask.flatten(1).sum(dim=1) < k).any()):
+    mask = torch.zeros(len(maps), height * width, dtype=torch.bool)
+    lacking, reach = list(range(len(maps))), min(4 * k, height * width)
+    while lacking:
+        orders = _leading(maps[lacking], reach).cpu()
+        for row, order in zip(lacking, orders, strict=True):
+            mask[row, spaced(order, height, width, k=k, w=w)] = True
+        found = mask.sum(dim=1)
+        lacking = [row for row in lacking if found[row] < k] if reach < height * width else []
+        reach = min(4 * reach, height * width)
+    if bool((mask.sum(dim=1) < k).any()):
         warnings.warn(
             f"Expected {k} pixels with none in another's window of {2 * w + 1} x {2 * w + 1}, but fewer fit "
             f"into maps of {height} x {width}. Lower `k` or `w`, or divide by the number found.",
             stacklevel=2,
         )
-    return mask.to(maps.device)
+    return mask.view(maps.shape).to(maps.device)
 
 
-def _diverse(values: Tensor, k: int, w: int) -> list[int]:
-    """Choose from the largest values of one map (H, W), and from more of them until k are found."""
-    height, width = values.shape
-    reach = min(4 * k, height * width)
-    while True:
-        leading = top_k_mask(values[None], reach).flatten().nonzero().squeeze(1)
-        order = leading[values.flatten()[leading].argsort(descending=True, stable=True)]
-        chosen = spaced(order.tolist(), height, width, k=k, w=w)
-        if len(chosen) == k or reach == height * width:
-            return chosen
-        reach = min(4 * reach, height * width)
+def _leading(maps: Tensor, size: int) -> Tensor:
+    """Return the flat indices of each map's largest values in their order, (N, size), int64."""
+    places = top_k_mask(maps, size).flatten(1).nonzero()[:, 1].view(len(maps), size)
+    order = maps.flatten(1).gather(1, places).argsort(dim=1, descending=True, stable=True)
+    return places.gather(1, order)
 
 
 @dataclass(frozen=True)
