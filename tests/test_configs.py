@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import Callback
@@ -14,6 +15,7 @@ from lit_xai.attributions.base import Attribution
 from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation.grid import Grid
 from lit_xai.metrics.base import SampleMetric
+from lit_xai.models.small import SmallCNN
 from lit_xai.regimes.base import Regime
 
 ROOT = Path(__file__).parents[1]
@@ -35,8 +37,17 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the weights of a network before it was taught."""
+    path = tmp_path_factory.mktemp("weights")
+    torch.save(SmallCNN().state_dict(), path / "reference.ckpt")
+    return path
+
+
 @pytest.mark.parametrize("path", FRAGMENTS, ids=relative)
-def test_a_fragment_builds_what_it_names(path, tmp_path):
+def test_a_fragment_builds_what_it_names(path, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     kind = KINDS[path.parent.name]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(kind, "component")

@@ -64,6 +64,7 @@ def test_the_python_example_runs(capsys):
     exec(compile(example, "README.md", "exec"), names)
     result = names["result"]
     assert (result.image_adv - result.image).abs().max().item() == pytest.approx(0.05, abs=1e-6)
+    assert names["curve"].shape == (8, 29)
     assert capsys.readouterr().out.startswith("tensor([")
 
 

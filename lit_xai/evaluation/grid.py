@@ -1,7 +1,6 @@
 """Attributions x attacks x metrics, on one network."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,12 +10,11 @@ from torch import Tensor, nn
 
 from lit_xai.attacks.base import Attack, run_attack
 from lit_xai.attributions.base import Attribution
+from lit_xai.evaluation.composition import check_parts
 from lit_xai.gate import evaluating, measuring, on_network
 from lit_xai.metrics.base import SampleMetric, summarize
 from lit_xai.noise import Noise
 from lit_xai.types import Batch, Donors
-
-_RESERVED = ("excluded", "failed", "none")
 
 
 class Row(NamedTuple):
@@ -85,10 +83,7 @@ class Grid(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for part, names in {"attributions": attributions, "attacks": attacks, "metrics": metrics}.items():
-            _check_names(part, list(names))
-        for attribution in attributions.values():
-            _check_explained(attribution, list(attacks.values()), metrics)
+        check_parts(attributions, attacks, metrics)
         self.attributions = dict(attributions)
         self.attacks = dict(attacks)
         # Not a MetricCollection: its compute groups merge metrics whose first batch happens to agree.
@@ -200,35 +195,6 @@ class Grid(nn.Module):
             for key, parts in share.items():
                 cells.setdefault(key, []).extend(parts)
         return {key: _merge(parts) for key, parts in cells.items()}
-
-
-def _check_names(part: str, names: list[str]) -> None:
-    if not names:
-        raise ValueError(f"Expected at least one of `{part}`, but got none.")
-    for name in names:
-        if name in _RESERVED or hasattr(nn.ModuleDict, name):
-            raise ValueError(f"Expected a name of your own in `{part}`, but got {name}, which is reserved.")
-        if not re.fullmatch(r"[a-z0-9_]+", name):
-            raise ValueError(
-                f"Expected names of lower-case letters, digits and _ in `{part}`, but got {name}."
-            )
-
-
-def _check_explained(
-    attribution: Attribution, attacks: Sequence[Attack], metrics: Mapping[str, SampleMetric]
-) -> None:
-    for attack in attacks:
-        if attack.needs_gradient and not attribution.differentiable:
-            raise TypeError(
-                f"Expected differentiable attributions for {type(attack).__name__}, but got "
-                f"{type(attribution).__name__}. Give it a grid of its own."
-            )
-    for name, metric in metrics.items():
-        if metric.explanation not in (None, attribution):
-            raise ValueError(
-                f"Expected {metric.explanation} alone, which {name} scores, but got {attribution}. "
-                "Give it a grid of its own."
-            )
 
 
 def _select(batch: Batch, chosen: Tensor) -> Batch:

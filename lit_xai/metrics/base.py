@@ -1,7 +1,7 @@
 """The interface of metrics: a score for each sample first, a mean second."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torchmetrics
@@ -58,7 +58,12 @@ class SampleMetric(torchmetrics.Metric, ABC):
 
     `compute` returns the mean, `summary` the mean with its standard error and counts. Undefined scores (NaN)
     are left out of the mean and counted.
+
+    Attributes:
+        controls: Metrics without which its number misleads; a grid asks for them.
     """
+
+    controls: ClassVar[tuple[type["SampleMetric"], ...]] = ()
 
     full_state_update = False
     is_differentiable = False

@@ -82,60 +82,6 @@ class FoolingTest:
         return ((loss >= low) & (loss <= high)).double().masked_fill(loss.isnan(), float("nan"))
 
 
-class FoolingSuccessRate(SampleMetric):
-    """Share of samples whose explanation is fooled (Heo et al., 2019, arXiv 1902.02041).
-
-    To be read beside `UntouchedFoolingRate`, the rate of the reference: sparse maps can pass a test that
-    nobody taught them. The map is that of the clean image, so `Unattacked` is the attack to read. The loss,
-    for maps scaled to [0, 1]:
-
-    - `location`: mean squared distance from a frame of a seventh's width; fooled in [0, 0.2].
-    - `top_k`: mean square where the reference's map is in its highest tenth; fooled in [0, 0.3].
-    - `center_mass`: distance between the centres of both maps, relative to the side; fooled in [0.1, 1].
-    - `swap`: Spearman correlation with the reference's map of the other class minus that with its map of the
-      same class; fooled in [0.5, 2].
-
-    The intervals are the authors' thresholds, found by eye. Deviations: maps explain the predicted class,
-    the authors' the label, and are as large as the image, where theirs come from an inner layer; `swap`
-    leaves out samples predicted as neither of the two classes, as undefined.
-
-    Args:
-        reference: The network before it was taught, mapping pixels in [0, 1] to logits.
-        kind: `location`, `top_k`, `center_mass` or `swap`.
-        interval: Losses that count, both ends included; the above if None.
-        attribution: The explanation, the grid's own: the reference's maps are made by it.
-        classes: For `swap`, the two classes that are exchanged; otherwise None.
-
-    Raises:
-        ValueError: If an option is out of its range or has no effect.
-    """
-
-    higher_is_better = False
-
-    def __init__(
-        self,
-        reference: nn.Module,
-        kind: Kind = "location",
-        interval: tuple[float, float] | None = None,
-        *,
-        attribution: Attribution = _DEFAULT,
-        classes: tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.reference = reference
-        self.test = FoolingTest(kind, interval, classes)
-        self.attribution = attribution
-
-    @property
-    def explanation(self) -> Attribution:
-        return self.attribution
-
-    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        with _explaining(self.reference, self.attribution, result, noise) as explain:
-            maps = heatmap(result.attribution)
-            return self.test.passed(self.test.loss(explain, maps, result.image, result.target))
-
-
 class UntouchedFoolingRate(SampleMetric):
     """Share of samples whose explanation would count as fooled though nobody taught the network.
 
@@ -166,6 +112,61 @@ class UntouchedFoolingRate(SampleMetric):
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         with _explaining(self.reference, self.attribution, result, noise) as explain:
             maps = heatmap(explain(result.image, result.target))
+            return self.test.passed(self.test.loss(explain, maps, result.image, result.target))
+
+
+class FoolingSuccessRate(SampleMetric):
+    """Share of samples whose explanation is fooled (Heo et al., 2019, arXiv 1902.02041).
+
+    To be read beside `UntouchedFoolingRate`, the rate of the reference: sparse maps can pass a test that
+    nobody taught them. The map is that of the clean image, so `Unattacked` is the attack to read. The loss,
+    for maps scaled to [0, 1]:
+
+    - `location`: mean squared distance from a frame of a seventh's width; fooled in [0, 0.2].
+    - `top_k`: mean square where the reference's map is in its highest tenth; fooled in [0, 0.3].
+    - `center_mass`: distance between the centres of both maps, relative to the side; fooled in [0.1, 1].
+    - `swap`: Spearman correlation with the reference's map of the other class minus that with its map of the
+      same class; fooled in [0.5, 2].
+
+    The intervals are the authors' thresholds, found by eye. Deviations: maps explain the predicted class,
+    the authors' the label, and are as large as the image, where theirs come from an inner layer; `swap`
+    leaves out samples predicted as neither of the two classes, as undefined.
+
+    Args:
+        reference: The network before it was taught, mapping pixels in [0, 1] to logits.
+        kind: `location`, `top_k`, `center_mass` or `swap`.
+        interval: Losses that count, both ends included; the above if None.
+        attribution: The explanation, the grid's own: the reference's maps are made by it.
+        classes: For `swap`, the two classes that are exchanged; otherwise None.
+
+    Raises:
+        ValueError: If an option is out of its range or has no effect.
+    """
+
+    higher_is_better = False
+    controls = (UntouchedFoolingRate,)
+
+    def __init__(
+        self,
+        reference: nn.Module,
+        kind: Kind = "location",
+        interval: tuple[float, float] | None = None,
+        *,
+        attribution: Attribution = _DEFAULT,
+        classes: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.reference = reference
+        self.test = FoolingTest(kind, interval, classes)
+        self.attribution = attribution
+
+    @property
+    def explanation(self) -> Attribution:
+        return self.attribution
+
+    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
+        with _explaining(self.reference, self.attribution, result, noise) as explain:
+            maps = heatmap(result.attribution)
             return self.test.passed(self.test.loss(explain, maps, result.image, result.target))
 
 

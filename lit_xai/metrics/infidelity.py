@@ -60,55 +60,6 @@ def infidelity(
     return (change - forecast).square().mean(dim=1)
 
 
-class Infidelity(SampleMetric):
-    """Mean infidelity of the attacked map on the attacked image (Yeh et al., 2019; see `infidelity`).
-
-    Under `Unattacked` this is the infidelity of the clean map.
-
-    Args:
-        samples: Perturbations of each image.
-        std: Standard deviation of the noise on black, in pixel units of [0, 1].
-        share: Share of the C x H x W features that a perturbation replaces, in (0, 1]; 1 / C if None.
-        score: What the perturbations change: `logit`, `probability` or `loss`.
-        target: The class watched: the `prediction` for the clean image, or the `label`.
-        scaled: Multiply each map by the factor that makes its error least.
-        max_batch: Images in flight in one forward pass.
-
-    Raises:
-        ValueError: If an option is out of its range.
-    """
-
-    higher_is_better = False
-
-    def __init__(
-        self,
-        samples: int = 100,
-        *,
-        std: float = 0.2,
-        share: float | None = None,
-        score: Score = "logit",
-        target: ClassChoice = "prediction",
-        scaled: bool = True,
-        max_batch: int = 512,
-    ) -> None:
-        super().__init__()
-        check_class_choice(target)
-        self.perturbation = NoisyBaseline(samples, std, share, score, max_batch)
-        self.target: ClassChoice = target
-        self.scaled = scaled
-
-    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        return infidelity(
-            model,
-            result.image_adv,
-            result.attribution_adv,
-            chosen_class(result, self.target),
-            noise=noise.child("infidelity"),
-            perturbation=self.perturbation,
-            scaled=self.scaled,
-        )
-
-
 class ConstantMapInfidelity(SampleMetric):
     """Mean infidelity of a map that says the same everywhere: the control beside `Infidelity`.
 
@@ -196,4 +147,54 @@ class ZeroMapInfidelity(SampleMetric):
             chosen_class(result, self.target),
             noise=noise.child("infidelity"),
             perturbation=self.perturbation,
+        )
+
+
+class Infidelity(SampleMetric):
+    """Mean infidelity of the attacked map on the attacked image (Yeh et al., 2019; see `infidelity`).
+
+    Under `Unattacked` this is the infidelity of the clean map.
+
+    Args:
+        samples: Perturbations of each image.
+        std: Standard deviation of the noise on black, in pixel units of [0, 1].
+        share: Share of the C x H x W features that a perturbation replaces, in (0, 1]; 1 / C if None.
+        score: What the perturbations change: `logit`, `probability` or `loss`.
+        target: The class watched: the `prediction` for the clean image, or the `label`.
+        scaled: Multiply each map by the factor that makes its error least.
+        max_batch: Images in flight in one forward pass.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    higher_is_better = False
+    controls = (ConstantMapInfidelity, ZeroMapInfidelity)
+
+    def __init__(
+        self,
+        samples: int = 100,
+        *,
+        std: float = 0.2,
+        share: float | None = None,
+        score: Score = "logit",
+        target: ClassChoice = "prediction",
+        scaled: bool = True,
+        max_batch: int = 512,
+    ) -> None:
+        super().__init__()
+        check_class_choice(target)
+        self.perturbation = NoisyBaseline(samples, std, share, score, max_batch)
+        self.target: ClassChoice = target
+        self.scaled = scaled
+
+    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
+        return infidelity(
+            model,
+            result.image_adv,
+            result.attribution_adv,
+            chosen_class(result, self.target),
+            noise=noise.child("infidelity"),
+            perturbation=self.perturbation,
+            scaled=self.scaled,
         )

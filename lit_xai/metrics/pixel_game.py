@@ -37,7 +37,7 @@ def removed(image: Tensor, substrate: Substrate) -> Tensor:
     Args:
         image: Pixels in [0, 1], (N, C, H, W).
         substrate: `black`; `blur`, a Gaussian of 11 x 11 pixels and standard deviation 5, the image mirrored
-            at its border; `mean`, each channel's mean over the image; or one value for each channel.
+            at its border; `mean`, each channel's mean over the image; or one value in [0, 1] a channel.
 
     Returns:
         Pixels, (N, C, H, W).
@@ -60,7 +60,7 @@ def removed(image: Tensor, substrate: Substrate) -> Tensor:
         raise ValueError(
             f"Expected `substrate` as black, blur, mean or {image.shape[1]} values, but got {substrate}."
         )
-    return torch.tensor(substrate).to(image).view(1, -1, 1, 1).expand_as(image)
+    return image.new_tensor(substrate).view(1, -1, 1, 1).expand_as(image)
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,12 @@ class PixelGame:
         for name, value in {"step_size": self.step_size, "max_batch": self.max_batch}.items():
             if value is not None and value < 1:
                 raise ValueError(f"Expected `{name}` of at least 1, but got {value}.")
-        if isinstance(self.substrate, str) and self.substrate not in ("black", "blur", "mean"):
+        named = isinstance(self.substrate, str) and self.substrate in ("black", "blur", "mean")
+        colored = not isinstance(self.substrate, str) and all(0 <= value <= 1 for value in self.substrate)
+        if not (named or colored):
             raise ValueError(
-                f"Expected `substrate` as black, blur, mean or a list of values, but got {self.substrate}."
+                "Expected `substrate` as black, blur, mean or a list of values in [0, 1], "
+                f"but got {self.substrate}."
             )
 
     def curve(self, model: nn.Module, image: Tensor, maps: Tensor, target: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from lit_xai.evaluation.grid import Grid
 from lit_xai.metrics.base import SampleMetric
 from lit_xai.metrics.budget import LinfNorm
 from lit_xai.metrics.change import ExplanationChange
+from lit_xai.metrics.fooling import FoolingSuccessRate, UntouchedFoolingRate
 from lit_xai.metrics.lens import LENSPrecision
 from lit_xai.metrics.prediction import ConfidenceChange, PredictionKept
 from lit_xai.metrics.rank import Kendall, Spearman
@@ -491,6 +492,22 @@ def test_refuses_a_gradient_attack_on_a_map_without_derivative():
     match = "Expected differentiable attributions for TopK, but got Flat. Give it a grid of its own."
     with pytest.raises(TypeError, match=match):
         Grid({"ixg": InputXGradient(), "flat": Flat()}, attacks, {"linf": LinfNorm()})
+
+
+def test_refuses_a_metric_that_scores_another_explanation(model):
+    own = Saliency(absolute=False)
+    metrics = {
+        "linf": LinfNorm(),
+        "fooled": FoolingSuccessRate(model, attribution=own),
+        "untouched": UntouchedFoolingRate(model, attribution=own),
+    }
+    grid = Grid({"signed": Saliency(absolute=False)}, {"unattacked": Unattacked()}, metrics)
+    assert list(grid.metrics) == ["linf", "fooled", "untouched"]
+    for other in (Saliency(), InputXGradient()):
+        with pytest.raises(ValueError, match="alone, which fooled scores, but got") as found:
+            Grid({"own": own, "other": other}, {"unattacked": Unattacked()}, metrics)
+        expected = f"Expected {own} alone, which fooled scores, but got {other}. Give it a grid of its own."
+        assert str(found.value) == expected
 
 
 def test_samples_of_a_diverged_network_are_excluded(model, batch):

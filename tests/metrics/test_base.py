@@ -1,5 +1,6 @@
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,14 @@ def test_single_precision_scores_are_summed_in_double():
     assert summarize(scores).value == pytest.approx(scores[0].item(), rel=1e-12)
 
 
+def test_single_precision_scores_are_added_in_double(model, result):
+    values = [0.1, 0.2, 0.3, 0.7, 1e7, 1e-3]
+    expected = np.array(values, dtype=np.float32).astype(np.float64)
+    summary = updated(given(result, values), model, result).summary()
+    assert summary.value == pytest.approx(expected.mean(), rel=1e-15)
+    assert summary.stderr == pytest.approx(expected.std(ddof=1) / math.sqrt(6), rel=1e-12)
+
+
 def test_hand_computed_mean_and_error(model, result):
     summary = updated(given(result, [1.0, 3.0, NAN, NAN, 5.0, 7.0]), model, result).summary()
     # Variance (9 + 1 + 1 + 9) / 3, divided by 4 samples.
@@ -113,6 +122,30 @@ def test_forward_returns_the_mean_of_the_batch_and_keeps_the_whole(model, result
     assert values == [1.5, 6.0]
     assert metric.compute().item() == pytest.approx(4.2, rel=1e-12)
     assert metric.summary()[2:] == (5, 1)
+
+
+@pytest.mark.parametrize("field", ["attribution", "attribution_adv"])
+@pytest.mark.parametrize("value", [NAN, math.inf, -math.inf])
+def test_names_the_sample_whose_map_is_not_finite(model, result, field, value):
+    broken = getattr(result, field).clone()
+    broken[4, 1, 7, 0] = value
+    metric = given(result, [1.0] * 6)
+    message = rf"finite maps, but got NaN or infinity for sample {result.sample_id[4]}\."
+    with pytest.raises(ValueError, match=message):
+        updated(metric, model, replace(result, **{field: broken}))
+    assert (metric.count, metric.undefined, metric.total) == (0, 0, 0)
+
+
+def test_scores_any_explanation_by_default():
+    assert Given({}).explanation is None
+
+
+def test_the_summary_leaves_the_sums_as_they_were(model, result):
+    metric = updated(given(result, [1.0, 3.0, NAN, NAN, 5.0, 7.0]), model, result)
+    assert metric.summary() == metric.summary()
+    assert (metric.total, metric.total_squared, metric.count, metric.undefined) == (16, 84, 4, 2)
+    assert [metric.total.dtype, metric.total_squared.dtype] == [torch.float64] * 2
+    assert [metric.count.dtype, metric.undefined.dtype] == [torch.int64] * 2
 
 
 def test_processes_add_up(model, result):

@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -12,13 +13,19 @@ from lit_xai.attacks.base import run_attack
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attributions.input_x_gradient import InputXGradient
 from lit_xai.metrics.center_shift import CenterShift, center_shift, mass_center
+from lit_xai.metrics.maps import pixel_map
+from lit_xai.noise import Noise
 from tests.contracts import assert_metric_contract
 
-PAIRS = arrays(
-    np.float64,
-    st.tuples(st.just(2), st.integers(1, 6), st.integers(1, 7)),
-    elements=st.sampled_from([0.0, 0.25, 1.0, 3.0]),
-)
+SHAPES = st.tuples(st.just(2), st.integers(1, 4), st.integers(1, 6), st.integers(1, 7))
+
+
+def center(values):
+    """The centre by a loop, over numbers of any size."""
+    pixels = [(row, column, float(value)) for (row, column), value in np.ndenumerate(values)]
+    mass = math.fsum(value for *_, value in pixels)
+    places = [math.fsum(place[axis] * place[2] for place in pixels) for axis in (0, 1)]
+    return [place / mass if mass else math.nan for place in places]
 
 
 @pytest.fixture
@@ -37,13 +44,18 @@ def test_metric_equals_scipy_on_summed_magnitudes(model, result):
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)
-@given(PAIRS)
-def test_equals_scipy_on_any_shape(pair):
-    assume(pair[0].any() and pair[1].any())
-    centers = [scipy.ndimage.center_of_mass(values) for values in pair]
-    first, second = torch.from_numpy(pair).split(1)
-    assert mass_center(first)[0].tolist() == pytest.approx(centers[0], rel=0, abs=1e-12)
-    assert center_shift(first, second).item() == pytest.approx(math.dist(*centers), rel=0, abs=1e-12)
+@given(data=st.data(), precision=st.sampled_from([np.float32, np.float64]))
+def test_equals_the_loop_on_any_shape(data, precision):
+    unit = data.draw(st.sampled_from([1, 1e-30 if precision == np.float32 else 1e-200]))
+    elements = st.sampled_from([0.0, 0.25, 1.0, 3.0]).map(lambda value: precision(value * unit))
+    pair = data.draw(arrays(precision, SHAPES, elements=elements))
+    tolerance = {"rel": 0, "abs": 1e-12 if precision == np.float64 else 1e-5, "nan_ok": True}
+    centers = [[center(values) for values in maps] for maps in pair]
+    first, second = torch.from_numpy(pair)
+    for found, expected in zip(mass_center(first).tolist(), centers[0], strict=True):
+        assert found == pytest.approx(expected, **tolerance)
+    expected = [math.dist(*both) for both in zip(*centers, strict=True)]
+    assert center_shift(first, second).tolist() == pytest.approx(expected, **tolerance)
 
 
 def test_centre_is_row_then_column():
@@ -64,6 +76,40 @@ def test_a_map_of_zeros_has_no_centre():
     assert mass_center(zeros).isnan().all()
     assert center_shift(zeros, ones).isnan().all()
     assert center_shift(ones, zeros).isnan().all()
+
+
+def test_zero_maps_are_left_out_of_the_mean_and_counted(model, result):
+    attribution_adv = result.attribution_adv.clone()
+    attribution_adv[[0, 5]] = 0
+    metric = CenterShift()
+    metric.update(model, replace(result, attribution_adv=attribution_adv), Noise(0, result.sample_id))
+    defined = CenterShift().scores(model, result, None)[1:5]
+    assert metric.summary().value == pytest.approx(defined.mean().item(), rel=1e-12)
+    assert (metric.summary().count, metric.summary().undefined) == (4, 2)
+
+
+def test_reduce_changes_the_score(model, result):
+    scores = [CenterShift(way).scores(model, result, None) for way in ("abs_sum", "sum_abs")]
+    maps = (pixel_map(values, "sum_abs") for values in (result.attribution, result.attribution_adv))
+    assert torch.equal(scores[1], center_shift(*maps))
+    assert (scores[0] != scores[1]).all()
+    assert torch.equal(CenterShift().scores(model, result, None), scores[0])
+
+
+@pytest.mark.parametrize("reduce", ["sum", "max", None])
+def test_refuses_a_reduction_that_keeps_the_sign_or_is_unknown(reduce):
+    with pytest.raises(ValueError, match=f"`reduce` as abs_sum or sum_abs, but got {reduce}"):
+        CenterShift(reduce)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_refuses_maps_that_are_not_finite(value):
+    maps = torch.ones(3, 2, 2)
+    broken = maps.clone()
+    broken[1, 0, 1] = value
+    for pair in ((broken, maps), (maps, broken)):
+        with pytest.raises(ValueError, match="NaN or infinity for sample 1 of the batch"):
+            center_shift(*pair)
 
 
 def test_no_samples_give_no_scores():

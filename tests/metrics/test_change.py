@@ -12,20 +12,22 @@ from lit_xai.attacks.base import run_attack
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attributions.input_x_gradient import InputXGradient
 from lit_xai.metrics.change import ExplanationChange, explanation_change
+from lit_xai.metrics.maps import pixel_map
 from lit_xai.noise import Noise
 from tests.contracts import assert_metric_contract
 
-PAIRS = arrays(
-    np.float64,
-    st.tuples(st.just(2), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)),
-    elements=st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0]),
+SIDE = st.integers(1, 4)
+SHAPES = st.one_of(
+    st.tuples(st.just(2), SIDE, SIDE),
+    st.tuples(st.just(2), SIDE, SIDE, st.integers(1, 5)),
+    st.tuples(st.just(2), SIDE, st.integers(1, 3), SIDE, SIDE),
 )
 
 
 def change(first, second):
-    size = sum(abs(value) for value in first.flat)
-    moved = sum(abs(value - other) for value, other in zip(first.flat, second.flat, strict=True))
-    return 100 * moved / size if size else math.nan
+    pairs = list(zip(map(float, first.flat), map(float, second.flat), strict=True))
+    size = math.fsum(abs(value) for value, _ in pairs)
+    return 100 * math.fsum(abs(value - other) for value, other in pairs) / size if size else math.nan
 
 
 @pytest.fixture
@@ -40,11 +42,14 @@ def test_metric_equals_the_loop_on_signed_channels(model, result):
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)
-@given(PAIRS)
-def test_equals_the_loop_on_any_shape(pair):
-    first, second = torch.from_numpy(pair).split(1)
-    expected = change(*pair)
-    assert explanation_change(first, second).item() == pytest.approx(expected, rel=1e-12, nan_ok=True)
+@given(data=st.data(), precision=st.sampled_from([np.float32, np.float64]))
+def test_equals_the_loop_on_any_shape(data, precision):
+    unit = data.draw(st.sampled_from([1, 1e-30 if precision == np.float32 else 1e-200]))
+    elements = st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0]).map(lambda value: precision(value * unit))
+    pair = data.draw(arrays(precision, SHAPES, elements=elements))
+    expected = [change(*rows) for rows in zip(*pair, strict=True)]
+    found = explanation_change(*torch.from_numpy(pair)).tolist()
+    assert found == pytest.approx(expected, rel=1e-12 if precision == np.float64 else 1e-5, nan_ok=True)
 
 
 def test_it_is_relative_to_the_first():
@@ -70,6 +75,16 @@ def test_zero_maps_are_left_out_of_the_mean_and_counted(model, result):
     assert (metric.summary().count, metric.summary().undefined) == (5, 1)
 
 
+def test_reduce_changes_the_score(model, result):
+    ways = [None, "abs_sum", "sum_abs", "sum"]
+    scores = [ExplanationChange(way).scores(model, result, None) for way in ways]
+    for way, found in zip(ways[1:], scores[1:], strict=True):
+        maps = (pixel_map(values, way).numpy() for values in (result.attribution, result.attribution_adv))
+        assert found.tolist() == pytest.approx([change(*pair) for pair in zip(*maps, strict=True)], rel=1e-12)
+    assert all((scores[a] != scores[b]).all() for a in range(4) for b in range(a))
+    assert torch.equal(ExplanationChange().scores(model, result, None), scores[0])
+
+
 def test_no_samples_give_no_scores():
     assert explanation_change(torch.zeros(0, 2), torch.zeros(0, 2)).shape == (0,)
 
@@ -77,6 +92,21 @@ def test_no_samples_give_no_scores():
 def test_refuses_maps_of_two_shapes():
     with pytest.raises(ValueError, match=r"maps of one shape, but got \(1, 2\) and \(1, 3\)"):
         explanation_change(torch.zeros(1, 2), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_refuses_maps_that_are_not_finite(value):
+    maps = torch.ones(3, 2, 2)
+    broken = maps.clone()
+    broken[1, 0, 1] = value
+    for pair in ((broken, maps), (maps, broken)):
+        with pytest.raises(ValueError, match="NaN or infinity for sample 1 of the batch"):
+            explanation_change(*pair)
+
+
+def test_refuses_an_unknown_reduction():
+    with pytest.raises(ValueError, match="`reduce` as abs_sum or sum_abs or sum, but got max"):
+        ExplanationChange("max")
 
 
 def test_lower_is_better():

@@ -50,6 +50,14 @@ def test_confidence_is_of_the_class_predicted_before(model, result):
     assert scores.tolist() == pytest.approx([60, 30], abs=1e-4)
 
 
+def test_confidence_change_is_symmetric_and_ignores_a_shift_of_the_logits(model, result):
+    before = ConfidenceChange().scores(model, result, None)
+    turned = replace(result, logits=result.logits_adv + 300, logits_adv=result.logits - 300)
+    assert ConfidenceChange().scores(model, turned, None).tolist() == pytest.approx(before.tolist(), rel=1e-9)
+    still = replace(result, logits_adv=result.logits)
+    assert ConfidenceChange().scores(model, still, None).tolist() == [0] * 6
+
+
 def test_directions():
     assert PredictionKept.higher_is_better is True
     assert ConfidenceChange.higher_is_better is False

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from lit_xai.attacks.base import run_attack
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attributions.input_x_gradient import InputXGradient
+from lit_xai.metrics.maps import pixel_map
 from lit_xai.metrics.rank import (
     Kendall,
     Spearman,
@@ -25,9 +26,8 @@ from lit_xai.metrics.rank import (
 from lit_xai.noise import Noise
 from tests.contracts import assert_metric_contract
 
-SHAPES = st.tuples(st.just(2), st.integers(1, 5), st.integers(1, 7))
-PAIRS = arrays(np.float64, SHAPES, elements=st.sampled_from([-2.0, -1.0, -0.0, 0.0, 1e-300, 0.5, 3.0]))
-WHOLE_PAIRS = arrays(np.float64, SHAPES, elements=st.integers(-2, 2))
+SHAPES = st.tuples(st.just(2), st.integers(1, 4), st.integers(1, 5), st.integers(1, 7))
+PRECISION = st.sampled_from([np.float32, np.float64])
 EXAMPLES = settings(deadline=None, max_examples=50, derandomize=True)
 BOTH = pytest.mark.parametrize(
     ("function", "lens", "metric", "reference"),
@@ -89,21 +89,27 @@ def test_w_changes_the_score(model, result, function, lens, metric, reference):
 
 @BOTH
 @EXAMPLES
-@given(pair=PAIRS)
-def test_equals_scipy_with_ties(function, lens, metric, reference, pair):
-    first, second = torch.from_numpy(pair).split(1)
-    assert_equal(function(first, second), [correlation(reference, *pair)])
+@given(data=st.data(), precision=PRECISION)
+def test_equals_scipy_with_ties(function, lens, metric, reference, data, precision):
+    tiny = 1e-300 if precision == np.float64 else 1e-40
+    elements = st.sampled_from([-2.0, -1.0, -0.0, 0.0, tiny, 2 * tiny, 0.5, 3.0]).map(precision)
+    pair = data.draw(arrays(precision, SHAPES, elements=elements))
+    expected = [correlation(reference, *rows) for rows in zip(*pair, strict=True)]
+    assert_equal(function(*torch.from_numpy(pair)), expected)
 
 
 @BOTH
 @EXAMPLES
-@given(pair=WHOLE_PAIRS, w=st.integers(0, 2))
-def test_windowed_equals_scipy_on_the_looped_mean(function, lens, metric, reference, pair, w):
-    first, second = torch.from_numpy(pair).split(1)
-    constant = any(values.min() == values.max() for values in pair)
-    maps = [smoothed(values, w) for values in pair]
-    expected = math.nan if constant else correlation(reference, *maps)
-    assert_equal(lens(first, second, w=w), [expected])
+@given(data=st.data(), precision=PRECISION, w=st.integers(0, 2))
+def test_windowed_equals_scipy_on_the_looped_mean(function, lens, metric, reference, data, precision, w):
+    pair = data.draw(arrays(precision, SHAPES, elements=st.integers(-2, 2)))
+    expected = [
+        math.nan
+        if any(values.min() == values.max() for values in rows)
+        else correlation(reference, *(smoothed(values.astype(np.float64), w) for values in rows))
+        for rows in zip(*pair, strict=True)
+    ]
+    assert_equal(lens(*torch.from_numpy(pair), w=w), expected)
 
 
 @BOTH
@@ -145,6 +151,17 @@ def test_a_map_agrees_with_itself_by_exactly_one(function, lens, metric, referen
 def test_a_growing_function_changes_nothing(function, lens, metric, reference):
     first, second = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 3, 5, 5)))
     assert torch.equal(function(first.exp(), second**3), function(first, second))
+
+
+@BOTH
+def test_reduce_changes_the_score(model, result, function, lens, metric, reference):
+    ways = ["abs_sum", "sum_abs", "sum"]
+    scores = [metric(reduce=way).scores(model, result, None) for way in ways]
+    for way, found in zip(ways, scores, strict=True):
+        maps = (pixel_map(values, way) for values in (result.attribution, result.attribution_adv))
+        assert torch.equal(found, function(*maps))
+    assert all((scores[a] != scores[b]).all() for a in range(3) for b in range(a))
+    assert torch.equal(metric().scores(model, result, None), scores[0])
 
 
 @BOTH
@@ -191,6 +208,21 @@ def test_refuses_what_does_not_fit(function, lens, metric, reference):
         lens(maps, maps, w=-1)
     with pytest.raises(ValueError, match=r"Expected `w` of at least 0, but got -3\."):
         metric(w=-3)
+    with pytest.raises(ValueError, match="`reduce` as abs_sum or sum_abs or sum, but got max"):
+        metric(reduce="max")
+
+
+@BOTH
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_refuses_maps_that_are_not_finite(function, lens, metric, reference, value):
+    maps = torch.arange(18.0).view(3, 2, 3)
+    broken = maps.clone()
+    broken[1, 1, 2] = value
+    for pair in ((broken, maps), (maps, broken)):
+        with pytest.raises(ValueError, match="NaN or infinity for sample 1 of the batch"):
+            function(*pair)
+        with pytest.raises(ValueError, match="NaN or infinity for sample 1 of the batch"):
+            lens(*pair, w=1)
 
 
 @BOTH
