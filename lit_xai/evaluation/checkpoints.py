@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lit_xai.data.base import ImageDataModule
+from lit_xai.models.weights import read_plain
 from lit_xai.module import LitClassifier
 
 
@@ -102,14 +102,7 @@ def read_checkpoint(path: Path) -> Mapping[str, object]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint of this package's training command.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a checkpoint file, but got {path}, which does not exist.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    # Whatever the bytes are taken for, they are no checkpoint: the unpickler raises many kinds of errors.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"Expected a checkpoint of plain tensors, but got {path}: {reason[:120]}") from error
+    content = read_plain(path, "a checkpoint of plain tensors")
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise ValueError(
             f"Expected a checkpoint of the training command, but got {path}, which holds something else."

@@ -64,9 +64,11 @@ def _check_scored(attribution: Attribution, metrics: Mapping[str, SampleMetric])
 
 
 def _ask_for_controls(metrics: Mapping[str, SampleMetric]) -> None:
-    present = {type(metric) for metric in metrics.values()}
     for name, metric in metrics.items():
+        present = {type(other) for other in metrics.values() if other.settings == metric.settings}
         if missing := " and ".join(control.__name__ for control in metric.controls if control not in present):
             warnings.warn(
-                f"Expected {missing} beside {name}: its number misleads without.", UserWarning, stacklevel=4
+                f"Expected {missing} of the same options beside {name}: its number misleads without.",
+                UserWarning,
+                stacklevel=4,
             )

@@ -69,9 +69,8 @@ class Grid(nn.Module):
         seed: Of all draws.
 
     Raises:
-        ValueError: If a name is not made of lower-case letters, digits and underscores, or a part of the grid
-            is empty.
-            or a metric scores another explanation than the grid's.
+        ValueError: If a name is not made of lower-case letters, digits and underscores, a part of the grid is
+            empty, or a metric scores another explanation than the grid's.
         TypeError: If an attack differentiates and an attribution is not differentiable.
     """
 
@@ -178,7 +177,7 @@ class Grid(nn.Module):
         if len(chosen.label):
             method = self.attributions[attribution]
             result = run_attack(model, method, self._prepared[attack], chosen, self.seed, clean)
-            noise = Noise(self.seed, chosen.sample_id).child("metric")
+            noise = Noise(self.seed, chosen.sample_id)
             for name, metric in self.metrics.items():
                 assert isinstance(metric, SampleMetric)
                 metrics[name][place] = metric.scores(model, result, noise).cpu().double()

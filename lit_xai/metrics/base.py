@@ -60,7 +60,7 @@ class SampleMetric(torchmetrics.Metric, ABC):
     are left out of the mean and counted.
 
     Attributes:
-        controls: Metrics without which its number misleads; a grid asks for them.
+        controls: Metrics without which its number misleads; a grid asks for them, of the same `settings`.
     """
 
     controls: ClassVar[tuple[type["SampleMetric"], ...]] = ()
@@ -84,6 +84,11 @@ class SampleMetric(torchmetrics.Metric, ABC):
         """The only explanation whose maps it can score; any if None."""
         return None
 
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """The options that a metric shares with its controls."""
+        return ()
+
     @abstractmethod
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         """Score each sample.
@@ -91,7 +96,8 @@ class SampleMetric(torchmetrics.Metric, ABC):
         Args:
             model: The attacked network, in evaluation mode.
             result: N samples before and after the attack.
-            noise: The randomness, keyed by sample, for metrics that draw.
+            noise: The randomness, keyed by sample, that the attack was run with: its child `attribution` gives
+                the draws of the explanations; metrics draw from children of their own.
 
         Returns:
             Scores, (N,), NaN where undefined.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import check_pair, check_reduce, map_pair
+from lit_xai.metrics.maps import check_map_pair, check_reduce, map_pair
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -39,19 +39,21 @@ def center_shift(first: Tensor, second: Tensor) -> Tensor:
         second: Non-negative maps, (N, H, W).
 
     Returns:
-        Euclidean distances, in pixels, (N,); NaN where a map is all zero.
+        Euclidean distances, in pixels, (N,), float64; NaN where a map is all zero.
 
     Raises:
-        ValueError: If the shapes differ or a value is not finite.
+        ValueError: If the shapes differ, or a value is negative or not finite.
 
     Example:
         >>> corner, opposite = torch.eye(4)[[0]].view(1, 2, 2), torch.eye(4)[[3]].view(1, 2, 2)
         >>> center_shift(corner, opposite)
-        tensor([1.4142])
+        tensor([1.4142], dtype=torch.float64)
     """
-    check_pair(first, second)
-    distance: Tensor = (mass_center(first) - mass_center(second)).norm(dim=1)
-    return distance
+    check_map_pair(first, second)
+    if bool((first < 0).any()) or bool((second < 0).any()):
+        raise ValueError("Expected maps without negative values, but got some. Take their magnitudes.")
+    shift = mass_center(first.double()) - mass_center(second.double())
+    return shift.square().sum(dim=1).sqrt()
 
 
 class CenterShift(SampleMetric):

@@ -16,8 +16,8 @@ def explanation_change(first: Tensor, second: Tensor) -> Tensor:
         second: Signed attributions of the attacked images, (N, ...).
 
     Returns:
-        Percent, 100 * sum |first - second| / sum |first|, (N,). It can exceed 100; NaN where the first is all
-        zero.
+        Percent, 100 * sum |first - second| / sum |first|, (N,), float64. It can exceed 100; NaN where the
+        first is all zero.
 
     Raises:
         ValueError: If the shapes differ or a value is not finite.
@@ -25,11 +25,12 @@ def explanation_change(first: Tensor, second: Tensor) -> Tensor:
     Example:
         >>> import torch
         >>> explanation_change(torch.tensor([[1.0, -1.0]]), torch.tensor([[1.0, 1.0]]))
-        tensor([100.])
+        tensor([100.], dtype=torch.float64)
     """
     check_pair(first, second)
-    size = first.flatten(1).abs().sum(dim=1)
-    change = 100 * (first - second).flatten(1).abs().sum(dim=1) / size
+    before, after = first.flatten(1).double(), second.flatten(1).double()
+    size = before.abs().sum(dim=1)
+    change = 100 * (before - after).abs().sum(dim=1) / size
     return change.masked_fill(size == 0, float("nan"))
 
 

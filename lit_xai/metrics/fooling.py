@@ -82,12 +82,8 @@ class FoolingTest:
         return ((loss >= low) & (loss <= high)).double().masked_fill(loss.isnan(), float("nan"))
 
 
-class UntouchedFoolingRate(SampleMetric):
-    """Share of samples whose explanation would count as fooled though nobody taught the network.
-
-    The companion of `FoolingSuccessRate`, with its options and errors: the reference's own maps take the
-    test.
-    """
+class _FoolingRate(SampleMetric):
+    """What the two rates have in common; `FoolingSuccessRate` documents the options."""
 
     higher_is_better = False
 
@@ -109,13 +105,32 @@ class UntouchedFoolingRate(SampleMetric):
     def explanation(self) -> Attribution:
         return self.attribution
 
+    @property
+    def settings(self) -> tuple[object, ...]:
+        return (self.test,)
+
+    @contextmanager
+    def _explaining(self, result: AttackResult, noise: Noise) -> Iterator[Explain]:
+        """Put the reference beside the maps, and return its explanation under the draws of the attack."""
+        reference = self.reference.to(result.image.device)
+        with measuring(), evaluating(reference), torch.no_grad():
+            yield self.attribution.bind(reference, noise.child("attribution"))
+
+
+class UntouchedFoolingRate(_FoolingRate):
+    """Share of samples whose explanation would count as fooled though nobody taught the network.
+
+    The companion of `FoolingSuccessRate`, with its options and errors: the reference's own maps take the
+    test.
+    """
+
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        with _explaining(self.reference, self.attribution, result, noise) as explain:
+        with self._explaining(result, noise) as explain:
             maps = heatmap(explain(result.image, result.target))
             return self.test.passed(self.test.loss(explain, maps, result.image, result.target))
 
 
-class FoolingSuccessRate(SampleMetric):
+class FoolingSuccessRate(_FoolingRate):
     """Share of samples whose explanation is fooled (Heo et al., 2019, arXiv 1902.02041).
 
     To be read beside `UntouchedFoolingRate`, the rate of the reference: sparse maps can pass a test that
@@ -143,38 +158,9 @@ class FoolingSuccessRate(SampleMetric):
         ValueError: If an option is out of its range or has no effect.
     """
 
-    higher_is_better = False
     controls = (UntouchedFoolingRate,)
 
-    def __init__(
-        self,
-        reference: nn.Module,
-        kind: Kind = "location",
-        interval: tuple[float, float] | None = None,
-        *,
-        attribution: Attribution = _DEFAULT,
-        classes: tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.reference = reference
-        self.test = FoolingTest(kind, interval, classes)
-        self.attribution = attribution
-
-    @property
-    def explanation(self) -> Attribution:
-        return self.attribution
-
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        with _explaining(self.reference, self.attribution, result, noise) as explain:
+        with self._explaining(result, noise) as explain:
             maps = heatmap(result.attribution)
             return self.test.passed(self.test.loss(explain, maps, result.image, result.target))
-
-
-@contextmanager
-def _explaining(
-    reference: nn.Module, attribution: Attribution, result: AttackResult, noise: Noise
-) -> Iterator[Explain]:
-    """Put the reference beside the maps, and return its explanation, whose maps are detached."""
-    device = result.image.device
-    with measuring(), evaluating(reference.to(device)), torch.no_grad():
-        yield attribution.bind(reference, noise.child("attribution"))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lit_xai.metrics.center_shift import mass_center
-from lit_xai.metrics.maps import check_pair, top_k_mask
+from lit_xai.metrics.maps import check_map_pair, top_k_mask
 from lit_xai.metrics.rank import spearman
 
 _TOP = 0.1
@@ -29,9 +29,9 @@ def heatmap(attribution: Tensor) -> Tensor:
 
 
 def location_loss(maps: Tensor) -> Tensor:
-    """Return the mean squared distance of maps (N, H, W) from a frame of a seventh's width, (N,)."""
+    """Return the mean squared distance of maps (N, H, W) from a frame a seventh wide, (N,)."""
     height, width = maps.shape[1:]
-    rows, columns = height // _FRAME, width // _FRAME
+    rows, columns = max(1, height // _FRAME), max(1, width // _FRAME)
     frame = torch.ones(height, width, dtype=maps.dtype, device=maps.device)
     frame[rows : height - rows, columns : width - columns] = 0
     return (frame - maps).square().mean(dim=(1, 2))
@@ -39,7 +39,7 @@ def location_loss(maps: Tensor) -> Tensor:
 
 def top_k_loss(maps: Tensor, reference: Tensor) -> Tensor:
     """Return the mean square of maps (N, H, W) where the reference's are in their highest tenth, (N,)."""
-    check_pair(maps, reference)
+    check_map_pair(maps, reference)
     k = max(1, round(_TOP * maps[0].numel())) if len(maps) else 1
     return (maps.square() * top_k_mask(reference, k)).sum(dim=(1, 2)) / k
 
@@ -49,7 +49,7 @@ def center_displacement(maps: Tensor, reference: Tensor) -> Tensor:
 
     NaN where a map is all zero.
     """
-    check_pair(maps, reference)
+    check_map_pair(maps, reference)
     sides = torch.tensor(maps.shape[1:], dtype=maps.dtype, device=maps.device) - 1
     shift = (mass_center(maps) - mass_center(reference)) / sides.clamp_min(1)
     return shift.square().mean(dim=1).sqrt()

@@ -1,6 +1,6 @@
 """Whether the pixels that an explanation ranks first decide the prediction."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -29,7 +29,8 @@ def insertion_curve(
     RISE's game (Petsiuk et al., 2018, arXiv 1806.07421) for maps (N, H, W). For attributions (N, C, H, W)
     that of AttEXplore's released evaluation (Zhu et al., 2024): at each step the next pixels of every
     channel's own ranking, with all their channels. Deviations: the image appears on black, as in that
-    evaluation, where RISE's appears on its blur; `blur` is a plain Gaussian, RISE's darkens the corners.
+    evaluation, where RISE's appears on its blur; `blur` is a Gaussian of standard deviation 5, RISE's is
+    nearly a mean over 11 x 11 pixels and darkens the image's corners.
 
     Args:
         model: Maps pixels in [0, 1] to logits.
@@ -109,18 +110,49 @@ def deletion(
     return PixelGame(step_size, substrate, max_batch, insert=False).area(model, image, maps, target)
 
 
-def _ordered(attribution: Tensor, reduce: Order) -> Tensor:
-    return attribution if reduce == "union" else pixel_map(attribution, reduce)
+class _Game(SampleMetric):
+    """What the two games have in common; `Insertion` documents the options."""
+
+    _insert: ClassVar[bool]
+
+    def __init__(
+        self,
+        step_size: int | None = None,
+        *,
+        substrate: Substrate = "black",
+        reduce: Order = "abs_sum",
+        target: ClassChoice = "prediction",
+        max_batch: int = 512,
+    ) -> None:
+        super().__init__()
+        check_reduce(reduce, (*get_args(Reduce), "union"))
+        check_class_choice(target)
+        self.game = PixelGame(step_size, substrate, max_batch, insert=self._insert)
+        self.reduce = reduce
+        self.target: ClassChoice = target
+
+    def curve(self, model: nn.Module, result: AttackResult) -> Tensor:
+        """Return the curves whose areas are the scores, (N, steps + 1)."""
+        return self.game.curve(model, *self._played(result))
+
+    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
+        return self.game.area(model, *self._played(result))
+
+    def _played(self, result: AttackResult) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images, maps and classes."""
+        maps = result.attribution_adv
+        ordered = maps if self.reduce == "union" else pixel_map(maps, self.reduce)
+        return result.image_adv, ordered, chosen_class(result, self.target)
 
 
-class Insertion(SampleMetric):
+class Insertion(_Game):
     """Mean insertion area of the attacked map on the attacked image (see `insertion_curve`).
 
     Under `Unattacked` this is the insertion of the clean map.
 
     Args:
         step_size: Pixels that appear at a time; as many as a row has if None.
-        substrate: `black`, `blur`, `mean`, or one value for each channel.
+        substrate: What they appear on: `black`, `blur`, `mean`, or one value in [0, 1] for each channel.
         reduce: From channels to one map, as in `pixel_map`; or `union`, AttEXplore's ranking of every signed
             channel by itself.
         target: The class watched: the `prediction` for the clean image, or the `label`.
@@ -131,73 +163,15 @@ class Insertion(SampleMetric):
     """
 
     higher_is_better = True
-
-    def __init__(
-        self,
-        step_size: int | None = None,
-        *,
-        substrate: Substrate = "black",
-        reduce: Order = "abs_sum",
-        target: ClassChoice = "prediction",
-        max_batch: int = 512,
-    ) -> None:
-        super().__init__()
-        check_reduce(reduce, (*get_args(Reduce), "union"))
-        check_class_choice(target)
-        self.game = PixelGame(step_size, substrate, max_batch, insert=True)
-        self.reduce = reduce
-        self.target: ClassChoice = target
-
-    def curve(self, model: nn.Module, result: AttackResult) -> Tensor:
-        """Return the curve whose area is the score, (N, steps + 1)."""
-        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
-        return self.game.curve(model, result.image_adv, maps, target)
-
-    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
-        return self.game.area(model, result.image_adv, maps, target)
+    _insert = True
 
 
-class Deletion(SampleMetric):
+class Deletion(_Game):
     """Mean deletion area of the attacked map on the attacked image (see `deletion_curve`).
 
-    Under `Unattacked` this is the deletion of the clean map.
-
-    Args:
-        step_size: Pixels that vanish at a time; as many as a row has if None.
-        substrate: `black`, `blur`, `mean`, or one value for each channel.
-        reduce: From channels to one map, as in `pixel_map`; or `union`, AttEXplore's ranking of every signed
-            channel by itself.
-        target: The class watched: the `prediction` for the clean image, or the `label`.
-        max_batch: Images in flight in one forward pass.
-
-    Raises:
-        ValueError: If an option is out of its range.
+    Under `Unattacked` this is the deletion of the clean map. Options and errors are those of `Insertion`, the
+    pixels vanishing.
     """
 
     higher_is_better = False
-
-    def __init__(
-        self,
-        step_size: int | None = None,
-        *,
-        substrate: Substrate = "black",
-        reduce: Order = "abs_sum",
-        target: ClassChoice = "prediction",
-        max_batch: int = 512,
-    ) -> None:
-        super().__init__()
-        check_reduce(reduce, (*get_args(Reduce), "union"))
-        check_class_choice(target)
-        self.game = PixelGame(step_size, substrate, max_batch, insert=False)
-        self.reduce = reduce
-        self.target: ClassChoice = target
-
-    def curve(self, model: nn.Module, result: AttackResult) -> Tensor:
-        """Return the curve whose area is the score, (N, steps + 1)."""
-        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
-        return self.game.curve(model, result.image_adv, maps, target)
-
-    def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
-        maps, target = _ordered(result.attribution_adv, self.reduce), chosen_class(result, self.target)
-        return self.game.area(model, result.image_adv, maps, target)
+    _insert = False

@@ -12,7 +12,8 @@ from lit_xai.metrics.maps import (
     Reduce,
     check_finite,
     check_k,
-    check_pair,
+    check_map_pair,
+    check_maps,
     check_reduce,
     check_w,
     map_pair,
@@ -34,7 +35,7 @@ def diverse_top_k_mask(maps: Tensor, *, k: int, w: int) -> Tensor:
     has the largest possible sum does not hold: of (0.9, 1, 0.9) and w = 1 it takes the middle alone.
 
     Args:
-        maps: Values, (N, H, W). The choice is made on the host, in about a millisecond for 224 x 224 pixels.
+        maps: Values, (N, H, W). The choice is made on the host, some milliseconds for a map of 224 x 224.
         k: Number of pixels.
         w: Half-width of the (2w + 1) x (2w + 1) windows, in pixels; 0 gives the top k.
 
@@ -44,6 +45,7 @@ def diverse_top_k_mask(maps: Tensor, *, k: int, w: int) -> Tensor:
     Raises:
         ValueError: If a map has fewer than `k` pixels or a value is not finite, or `w` is negative.
     """
+    check_maps(maps)
     check_w(w)
     check_finite(maps)
     height, width = maps.shape[1:]
@@ -61,6 +63,7 @@ def diverse_top_k_mask(maps: Tensor, *, k: int, w: int) -> Tensor:
         warnings.warn(
             f"Expected {k} pixels with none in another's window of {2 * w + 1} x {2 * w + 1}, but fewer fit "
             f"into maps of {height} x {width}. Lower `k` or `w`, or divide by the number found.",
+            UserWarning,
             stacklevel=2,
         )
     return mask.view(maps.shape).to(maps.device)
@@ -116,7 +119,7 @@ class Neighbourhoods:
         return self._share(far[0], sets[0]) + self._share(far[1], sets[1])
 
     def _sets(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        check_pair(first, second)
+        check_map_pair(first, second)
         if self.diverse:
             both = diverse_top_k_mask(torch.cat([first, second]), k=self.k, w=self.w)
             return both[: len(first)], both[len(first) :]
@@ -137,7 +140,8 @@ def lens_precision(
         second: Maps of attacked images, (N, H, W).
         k: Number of pixels.
         w: Half-width of the windows, in pixels; 0 gives the top-k intersection.
-        diverse: Whether the sets are diverse ones (see `diverse_top_k_mask`).
+        diverse: Whether the sets are diverse ones (see `diverse_top_k_mask`). Where fewer than `k` fit, every
+            pixel lies in the window of one of them, so the share says nothing about the other map.
         divide_by: `k`, or the number of pixels `found` where fewer than `k` diverse ones fit.
 
     Returns:
@@ -173,7 +177,25 @@ def lens_distance(
     return Neighbourhoods(k, w, diverse, divide_by).distance(first, second)
 
 
-class LENSPrecision(SampleMetric):
+class LENSMetric(SampleMetric):
+    """What scores of two sets and their windows have in common; `LENSPrecision` documents the options."""
+
+    def __init__(
+        self,
+        k: int = 100,
+        w: int = 1,
+        *,
+        diverse: bool = False,
+        divide_by: DivideBy = "k",
+        reduce: Reduce = "abs_sum",
+    ) -> None:
+        super().__init__()
+        check_reduce(reduce)
+        self.windows = Neighbourhoods(k, w, diverse, divide_by)
+        self.reduce = reduce
+
+
+class LENSPrecision(LENSMetric):
     """Mean w-LENS-precision of the maps before and after an attack (Kamath et al., 2024, arXiv 2312.10534).
 
     Args:
@@ -189,45 +211,17 @@ class LENSPrecision(SampleMetric):
 
     higher_is_better = True
 
-    def __init__(
-        self,
-        k: int = 100,
-        w: int = 1,
-        *,
-        diverse: bool = False,
-        divide_by: DivideBy = "k",
-        reduce: Reduce = "abs_sum",
-    ) -> None:
-        super().__init__()
-        check_reduce(reduce)
-        self.windows = Neighbourhoods(k, w, diverse, divide_by)
-        self.reduce = reduce
-
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         return self.windows.precision(*map_pair(result, self.reduce))
 
 
-class LENSRecall(SampleMetric):
+class LENSRecall(LENSMetric):
     """Mean w-LENS-recall of the maps before and after an attack (Kamath et al., 2024, arXiv 2312.10534).
 
     Options and errors are those of `LENSPrecision`.
     """
 
     higher_is_better = True
-
-    def __init__(
-        self,
-        k: int = 100,
-        w: int = 1,
-        *,
-        diverse: bool = False,
-        divide_by: DivideBy = "k",
-        reduce: Reduce = "abs_sum",
-    ) -> None:
-        super().__init__()
-        check_reduce(reduce)
-        self.windows = Neighbourhoods(k, w, diverse, divide_by)
-        self.reduce = reduce
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         return self.windows.recall(*map_pair(result, self.reduce))

@@ -1,12 +1,13 @@
 """How far two sets of important pixels lie apart, for one size and window or for many."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.lens import DivideBy, Neighbourhoods, lens_distance
+from lit_xai.metrics.lens import LENSMetric, lens_distance
 from lit_xai.metrics.maps import Reduce, check_k, check_reduce, check_w, map_pair
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
@@ -48,43 +49,23 @@ def check_weights(k_weights: Mapping[int, float], w_weights: Mapping[int, float]
         ValueError: If a `k` is below 1, a `w` or a weight is negative, or none is above 0.
     """
     for name, weights in {"k_weights": k_weights, "w_weights": w_weights}.items():
-        if not any(weights.values()) or min(weights.values()) < 0:
-            raise ValueError(f"Expected `{name}` of at least 0 and one above it, but got {dict(weights)}.")
+        if not any(weights.values()) or not all(0 <= weight < math.inf for weight in weights.values()):
+            raise ValueError(
+                f"Expected finite `{name}` of at least 0 and one above it, but got {dict(weights)}."
+            )
     for k in k_weights:
         check_k(k)
     for w in w_weights:
         check_w(w)
 
 
-class LENSDistance(SampleMetric):
+class LENSDistance(LENSMetric):
     """Mean w-LENS-distance of the maps before and after an attack (Kamath et al., 2024, arXiv 2312.10534).
 
-    Args:
-        k: Number of pixels.
-        w: Half-width of the windows, in pixels.
-        diverse: Whether the sets are diverse ones.
-        divide_by: `k`, or the number of pixels `found` where fewer than `k` diverse ones fit.
-        reduce: From channels to pixels, as in `pixel_map`.
-
-    Raises:
-        ValueError: If an option is out of its range or has no effect.
+    Options and errors are those of `LENSPrecision`.
     """
 
     higher_is_better = False
-
-    def __init__(
-        self,
-        k: int = 100,
-        w: int = 1,
-        *,
-        diverse: bool = False,
-        divide_by: DivideBy = "k",
-        reduce: Reduce = "abs_sum",
-    ) -> None:
-        super().__init__()
-        check_reduce(reduce)
-        self.windows = Neighbourhoods(k, w, diverse, divide_by)
-        self.reduce = reduce
 
     def scores(self, model: nn.Module, result: AttackResult, noise: Noise) -> Tensor:
         return self.windows.distance(*map_pair(result, self.reduce))

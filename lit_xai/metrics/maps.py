@@ -52,21 +52,22 @@ def check_reduce(reduce: str, allowed: tuple[str, ...] = get_args(Reduce)) -> No
         raise ValueError(f"Expected `reduce` as {' or '.join(allowed)}, but got {reduce}.")
 
 
-def check_finite(maps: Tensor, sample_id: Tensor | None = None) -> None:
-    """Refuse maps that cannot be ranked.
+def check_finite(values: Tensor, sample_id: Tensor | None = None, what: str = "maps") -> None:
+    """Refuse values that cannot be compared.
 
     Args:
-        maps: Values, (N, ...).
+        values: (N, ...).
         sample_id: Positions in the data set, (N,), to name the sample by; by default its place in the batch.
+        what: What the values are, for the message.
 
     Raises:
         ValueError: If a value is NaN or infinite.
     """
-    broken = ~maps.isfinite().flatten(1).all(dim=1)
+    broken = ~values.isfinite().flatten(1).all(dim=1)
     if bool(broken.any()):
         row = int(broken.nonzero()[0])
         name = f"sample {row} of the batch" if sample_id is None else f"sample {sample_id[row].item()}"
-        raise ValueError(f"Expected finite maps, but got NaN or infinity for {name}.")
+        raise ValueError(f"Expected finite {what}, but got NaN or infinity for {name}.")
 
 
 def check_pair(first: Tensor, second: Tensor) -> None:
@@ -81,6 +82,26 @@ def check_pair(first: Tensor, second: Tensor) -> None:
         )
     check_finite(first)
     check_finite(second)
+
+
+def check_map_pair(first: Tensor, second: Tensor) -> None:
+    """Refuse maps over pixels that cannot be compared.
+
+    Raises:
+        ValueError: If the shapes differ or are not (N, H, W), or a value is NaN or infinite.
+    """
+    check_pair(first, second)
+    check_maps(first)
+
+
+def check_maps(maps: Tensor) -> None:
+    """Refuse anything but maps over pixels.
+
+    Raises:
+        ValueError: If the shape is not (N, H, W).
+    """
+    if maps.ndim != 3:
+        raise ValueError(f"Expected maps of shape (N, H, W), but got {tuple(maps.shape)}.")
 
 
 def descending_rank(maps: Tensor) -> Tensor:
@@ -110,8 +131,9 @@ def top_k_mask(maps: Tensor, k: int) -> Tensor:
         (N, H, W), bool.
 
     Raises:
-        ValueError: If a map has fewer than `k` pixels.
+        ValueError: If the shape is not (N, H, W) or a map has fewer than `k` pixels.
     """
+    check_maps(maps)
     check_k(k, maps.shape[1] * maps.shape[2])
     values = maps.flatten(1)
     least = values.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
@@ -130,14 +152,17 @@ def smooth(maps: Tensor, w: int) -> Tensor:
         w: Half-width of the window, in pixels.
 
     Returns:
-        Maps, (N, H, W).
+        Maps, (N, H, W), float64.
 
     Raises:
-        ValueError: If `w` is negative.
+        ValueError: If the shape is not (N, H, W) or `w` is negative.
     """
+    check_maps(maps)
     check_w(w)
-    # Sums over windows, unlike running sums, keep exact zeros and so exact ties.
-    return functional.avg_pool2d(maps[:, None], 2 * w + 1, stride=1, padding=w).squeeze(1) if w else maps
+    # Both keep ties: sums over windows, unlike running sums, keep exact zeros, and in double precision the sums
+    # of single-precision values of about one size are exact.
+    values = maps.double()
+    return functional.avg_pool2d(values[:, None], 2 * w + 1, stride=1, padding=w).squeeze(1) if w else values
 
 
 def check_w(w: int) -> None:

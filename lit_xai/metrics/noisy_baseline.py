@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lit_xai.attributions.base import Score, check_score, class_score
 from lit_xai.domain import clamp_pixels
 from lit_xai.gate import evaluating
-from lit_xai.metrics.maps import top_k_mask
+from lit_xai.metrics.maps import check_finite, top_k_mask
 from lit_xai.noise import Noise
 
 
@@ -55,7 +55,11 @@ class NoisyBaseline:
     def responses(
         self, model: nn.Module, image: Tensor, attribution: Tensor, target: Tensor, noise: Noise
     ) -> tuple[Tensor, Tensor]:
-        """Return the score's change under each perturbation and the map's forecast, (N, samples), float64."""
+        """Return the score's change under each perturbation and the map's forecast, (N, samples), float64.
+
+        Raises:
+            ValueError: If a score is not finite.
+        """
         with evaluating(model):
             parts = [
                 self._responses(model, *rows)
@@ -67,8 +71,9 @@ class NoisyBaseline:
                     strict=True,
                 )
             ]
-        changes, forecasts = zip(*parts, strict=True)
-        return torch.cat(changes), torch.cat(forecasts)
+        changes, forecasts = (torch.cat(part) for part in zip(*parts, strict=True))
+        check_finite(changes, what="scores")
+        return changes, forecasts
 
     def _responses(
         self, model: nn.Module, image: Tensor, attribution: Tensor, target: Tensor, noise: Noise

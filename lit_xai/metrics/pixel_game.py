@@ -86,17 +86,24 @@ class PixelGame:
         for name, value in {"step_size": self.step_size, "max_batch": self.max_batch}.items():
             if value is not None and value < 1:
                 raise ValueError(f"Expected `{name}` of at least 1, but got {value}.")
+        if not isinstance(self.substrate, str):
+            # From a file it comes as a list, which has no hash.
+            object.__setattr__(self, "substrate", tuple(self.substrate))
         named = isinstance(self.substrate, str) and self.substrate in ("black", "blur", "mean")
-        colored = not isinstance(self.substrate, str) and all(0 <= value <= 1 for value in self.substrate)
-        if not (named or colored):
+        colored = isinstance(self.substrate, tuple) and all(0 <= value <= 1 for value in self.substrate)
+        if not self.substrate or not (named or colored):
             raise ValueError(
                 "Expected `substrate` as black, blur, mean or a list of values in [0, 1], "
                 f"but got {self.substrate}."
             )
 
     def curve(self, model: nn.Module, image: Tensor, maps: Tensor, target: Tensor) -> Tensor:
-        """Return the class's probability before the first step and after each, (N, steps + 1)."""
-        _check_fit(image, maps)
+        """Return the class's probability before the first step and after each, (N, steps + 1).
+
+        Raises:
+            ValueError: If the tensors do not fit each other, or a map or a probability is not finite.
+        """
+        _check_fit(image, maps, target)
         check_finite(maps)
         pixels = maps.shape[-2] * maps.shape[-1]
         step = min(self.step_size or maps.shape[-1], pixels)
@@ -111,7 +118,9 @@ class PixelGame:
                 # Nothing but the composed images lives on during the forward pass.
                 logits = model(torch.where(rank[row] < limit, shown[row], hidden[row]))
                 probability.append(logits.softmax(dim=1).gather(1, target[row, None]).squeeze(1))
-        return torch.cat(probability).view(len(image), len(stops))
+        curve = torch.cat(probability).view(len(image), len(stops))
+        check_finite(curve, what="probabilities")
+        return curve
 
     def area(self, model: nn.Module, image: Tensor, maps: Tensor, target: Tensor) -> Tensor:
         """Return the area under the curve by the trapezoid rule, every step as wide, (N,), float64."""
@@ -119,7 +128,9 @@ class PixelGame:
         return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1), dim=1)
 
 
-def _check_fit(image: Tensor, maps: Tensor) -> None:
+def _check_fit(image: Tensor, maps: Tensor, target: Tensor) -> None:
+    if target.shape != (len(image),):
+        raise ValueError(f"Expected {len(image)} classes in `target`, but got shape {tuple(target.shape)}.")
     if maps.ndim not in (3, 4) or (len(maps), *maps.shape[-2:]) != (len(image), *image.shape[2:]):
         raise ValueError(
             f"Expected maps (N, H, W) or (N, C, H, W) for images {tuple(image.shape)}, "

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import Reduce, check_pair, check_reduce, check_w, map_pair, smooth
+from lit_xai.metrics.maps import Reduce, check_map_pair, check_reduce, check_w, map_pair, smooth
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -77,7 +77,7 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ or a value is not finite.
     """
-    check_pair(first, second)
+    check_map_pair(first, second)
     ranks = [average_ranks(maps.flatten(1)) for maps in (first, second)]
     centred = [rank - rank.mean(dim=1, keepdim=True) for rank in ranks]
     norms = centred[0].norm(dim=1) * centred[1].norm(dim=1)
@@ -100,7 +100,7 @@ def kendall(first: Tensor, second: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes differ or a value is not finite.
     """
-    check_pair(first, second)
+    check_map_pair(first, second)
     x, y = first.flatten(1), second.flatten(1)
     by_y = y.argsort(dim=1, stable=True)
     by_x_then_y = by_y.gather(1, x.gather(1, by_y).argsort(dim=1, stable=True))
@@ -155,7 +155,9 @@ def lens_kendall(first: Tensor, second: Tensor, *, w: int) -> Tensor:
 
 
 class Spearman(SampleMetric):
-    """Mean Spearman correlation of the maps before and after an attack; LENS-Spearman for `w` above 0.
+    """Mean Spearman correlation of the maps before and after an attack (Chen et al., 2019, arXiv 1905.09957).
+
+    With `w` above 0 this is LENS-Spearman (Kamath et al., 2024, arXiv 2312.10534).
 
     Args:
         w: Half-width of the windows that the maps are averaged over, in pixels.
@@ -179,7 +181,9 @@ class Spearman(SampleMetric):
 
 
 class Kendall(SampleMetric):
-    """Mean Kendall tau-b of the maps before and after an attack; LENS-Kendall for `w` above 0.
+    """Mean Kendall tau-b of the maps before and after an attack (Chen et al., 2019, arXiv 1905.09957).
+
+    With `w` above 0 this is LENS-Kendall (Kamath et al., 2024, arXiv 2312.10534).
 
     Args:
         w: Half-width of the windows that the maps are averaged over, in pixels.

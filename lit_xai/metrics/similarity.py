@@ -83,7 +83,9 @@ class Cosine(SampleMetric):
 
 
 class Pearson(SampleMetric):
-    """Mean Pearson correlation of the maps before and after an attack (Dombrowski et al., 2019, 1906.07983).
+    """Mean Pearson correlation of the maps before and after an attack (Dombrowski et al., 2019).
+
+    The paper is arXiv 1906.07983.
 
     Args:
         reduce: From channels to pixels, as in `pixel_map`; None compares signed values of every channel.

@@ -2,8 +2,9 @@
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
+from torch.nn import functional
 
 from lit_xai.metrics.base import SampleMetric
 from lit_xai.metrics.maps import Reduce, check_pair, check_reduce, map_pair
@@ -13,7 +14,8 @@ from lit_xai.types import AttackResult
 Border = Literal["mirror", "cut"]
 Scale = Literal["min_max", "max"]
 
-_MARGIN = 5
+_MARGIN, _SIGMA = 5, 1.5
+_C1, _C2 = 0.01**2, 0.03**2
 
 
 def ssim(first: Tensor, second: Tensor, *, border: Border = "mirror") -> Tensor:
@@ -35,6 +37,8 @@ def ssim(first: Tensor, second: Tensor, *, border: Border = "mirror") -> Tensor:
             columns (11 for `cut`).
     """
     check_pair(first, second)
+    if first.ndim != 4:
+        raise ValueError(f"Expected images of shape (N, C, H, W), but got {tuple(first.shape)}.")
     check_border(border)
     least = _MARGIN + 1 if border == "mirror" else 2 * _MARGIN + 1
     if min(first.shape[2:]) < least:
@@ -42,14 +46,28 @@ def ssim(first: Tensor, second: Tensor, *, border: Border = "mirror") -> Tensor:
             f"Expected at least {least} x {least} pixels for SSIM with `border` {border}, "
             f"but got {tuple(first.shape[2:])}."
         )
-    if not len(first):
-        return first.new_zeros(0).double()
     # In double precision: the variances are differences of squares.
-    _, similarity = structural_similarity_index_measure(
-        first.double(), second.double(), data_range=1.0, reduction="none", return_full_image=True
-    )
-    inside = similarity if border == "mirror" else similarity[..., _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
-    return inside.flatten(1).mean(dim=1)
+    p, q = first.double(), second.double()
+    if border == "mirror":
+        p, q = (functional.pad(image, [_MARGIN] * 4, mode="reflect") for image in (p, q))
+    mean_p, mean_q = _windowed(p), _windowed(q)
+    variances = (_windowed(p * p) - mean_p**2).clamp_min(0) + (_windowed(q * q) - mean_q**2).clamp_min(0)
+    covariance = _windowed(p * q) - mean_p * mean_q
+    luminance = (2 * mean_p * mean_q + _C1) / (mean_p**2 + mean_q**2 + _C1)
+    similarity = luminance * (2 * covariance + _C2) / (variances + _C2)
+    return similarity.flatten(1).mean(dim=1)
+
+
+def _windowed(image: Tensor) -> Tensor:
+    """Return Gaussian means over the windows inside an image, one axis after the other."""
+    offset = torch.arange(-_MARGIN, _MARGIN + 1, dtype=torch.float64)
+    weights = torch.exp(-offset.square() / (2 * _SIGMA**2))
+    for axis in (2, 3):
+        length = image.shape[axis] - 2 * _MARGIN
+        shifted = (image.narrow(axis, start, length) for start in range(len(offset)))
+        shares = (weights / weights.sum()).tolist()
+        image = sum((share * part for share, part in zip(shares, shifted, strict=True)), torch.zeros(()))
+    return image
 
 
 def map_ssim(first: Tensor, second: Tensor, *, scale: Scale = "min_max", border: Border = "mirror") -> Tensor:
@@ -122,6 +140,8 @@ class ImageSSIM(SampleMetric):
 
 class MapSSIM(SampleMetric):
     """Mean structural similarity of the maps before and after an attack (Dombrowski et al., 2019).
+
+    The paper (arXiv 1906.07983) does not say how its maps are scaled.
 
     Args:
         reduce: From channels to pixels, as in `pixel_map`.

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lit_xai.metrics.base import SampleMetric
-from lit_xai.metrics.maps import Reduce, check_k, check_pair, check_reduce, map_pair, top_k_mask
+from lit_xai.metrics.maps import Reduce, check_k, check_map_pair, check_reduce, map_pair, top_k_mask
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -28,7 +28,7 @@ def top_k_intersection(first: Tensor, second: Tensor, *, k: int) -> Tensor:
         >>> top_k_intersection(first, first.flip(2), k=1), top_k_intersection(first, first.flip(2), k=2)
         (tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64))
     """
-    check_pair(first, second)
+    check_map_pair(first, second)
     common = top_k_mask(first, k) & top_k_mask(second, k)
     return common.flatten(1).sum(dim=1).double() / k
 

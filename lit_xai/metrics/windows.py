@@ -43,6 +43,7 @@ def spaced(order: Tensor, height: int, width: int, *, k: int, w: int) -> Tensor:
         >>> spaced(torch.arange(4), 1, 4, k=4, w=1)
         tensor([0, 2])
     """
+    w = min(w, max(height, width) - 1)
     side, stride = 2 * w + 1, width + 2 * w
     # A margin spares the windows a check for the border; they begin where pixels would lie without it.
     corners = order + order.div(width, rounding_mode="floor") * 2 * w

@@ -32,10 +32,12 @@ def test_refuses_an_empty_part():
 
 
 def test_asks_for_the_controls_of_infidelity():
-    with pytest.warns(UserWarning, match="Expected ConstantMapInfidelity and ZeroMapInfidelity beside error"):
+    with pytest.warns(UserWarning, match="Expected ConstantMapInfidelity and ZeroMapInfidelity of the same"):
         check_parts(*parts(error=Infidelity()))
-    with pytest.warns(UserWarning, match="Expected ZeroMapInfidelity beside error"):
-        check_parts(*parts(error=Infidelity(), constant=ConstantMapInfidelity()))
+    with pytest.warns(UserWarning, match="Expected ZeroMapInfidelity of the same options beside error"):
+        check_parts(
+            *parts(error=Infidelity(), constant=ConstantMapInfidelity(), zero=ZeroMapInfidelity(samples=5))
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_parts(*parts(error=Infidelity(), constant=ConstantMapInfidelity(), zero=ZeroMapInfidelity()))
@@ -43,7 +45,7 @@ def test_asks_for_the_controls_of_infidelity():
 
 def test_asks_for_the_rate_of_the_untouched_network(model):
     options = {"reference": model, "attribution": Saliency()}
-    with pytest.warns(UserWarning, match="Expected UntouchedFoolingRate beside rate"):
+    with pytest.warns(UserWarning, match="Expected UntouchedFoolingRate of the same options beside rate"):
         check_parts(*parts(rate=FoolingSuccessRate(**options)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

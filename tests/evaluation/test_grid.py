@@ -427,11 +427,11 @@ def test_the_seed_decides_every_draw(model, labelled):
     assert (first != other).all()
 
 
-def test_metrics_draw_by_sample_from_a_stream_of_their_own(model, labelled):
+def test_metrics_are_given_the_noise_of_the_attack(model, labelled):
     grid = Grid({"ixg": InputXGradient()}, {"mirror": Mirror()}, {"drawn": Drawn()}, seed=3)
     records = filled(grid, model, labelled).records()
     drawn = records[records["metric"] == "drawn"]
-    noise = Noise(3, torch.tensor(drawn["sample_id"].to_numpy())).child("metric")
+    noise = Noise(3, torch.tensor(drawn["sample_id"].to_numpy()))
     assert drawn["value"].tolist() == noise.uniform(torch.zeros(10, dtype=torch.float64)).tolist()
 
 

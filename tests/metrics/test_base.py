@@ -21,12 +21,13 @@ class Given(SampleMetric):
 
     higher_is_better = True
 
-    def __init__(self, values):
+    def __init__(self, values, precision=torch.float32):
         super().__init__()
         self.values = values
+        self.precision = precision
 
     def scores(self, model, result, noise):
-        return torch.tensor([self.values[index] for index in result.sample_id.tolist()], dtype=torch.float32)
+        return torch.tensor([self.values[index] for index in result.sample_id.tolist()], dtype=self.precision)
 
 
 class Drawn(SampleMetric):
@@ -43,8 +44,8 @@ def result(model, batch):
     return run_attack(model, InputXGradient(), RandomSign(eps=0.1), batch, seed=0)
 
 
-def given(result, values):
-    return Given(dict(zip(result.sample_id.tolist(), values, strict=True)))
+def given(result, values, **options):
+    return Given(dict(zip(result.sample_id.tolist(), values, strict=True)), **options)
 
 
 def updated(metric, model, result):
@@ -98,6 +99,14 @@ def test_one_score_has_no_error(model, result):
 def test_equal_scores_have_no_error(model, result):
     assert updated(given(result, [0.5] * 6), model, result).summary().stderr == 0
     assert summarize(torch.full((6,), 0.5)).stderr == 0
+
+
+def test_rounding_gives_equal_scores_hardly_an_error(model, result):
+    # The sums of these squares are larger or smaller than the squares of the sums.
+    for value in np.linspace(0.1, 1, 50):
+        metric = given(result, [value] * 6, precision=torch.float64)
+        stderr = updated(metric, model, result).summary().stderr
+        assert 0 <= stderr < 1e-8
 
 
 @pytest.mark.parametrize(("rows", "undefined"), [(slice(0, 0), 0), (slice(0, 3), 3)])

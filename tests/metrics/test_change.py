@@ -48,14 +48,21 @@ def test_equals_the_loop_on_any_shape(data, precision):
     elements = st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0]).map(lambda value: precision(value * unit))
     pair = data.draw(arrays(precision, SHAPES, elements=elements))
     expected = [change(*rows) for rows in zip(*pair, strict=True)]
-    found = explanation_change(*torch.from_numpy(pair)).tolist()
-    assert found == pytest.approx(expected, rel=1e-12 if precision == np.float64 else 1e-5, nan_ok=True)
+    found = explanation_change(*torch.from_numpy(pair))
+    assert found.dtype == torch.float64
+    assert found.tolist() == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
 def test_it_is_relative_to_the_first():
     first, second = torch.tensor([[1.0, -3.0]]), torch.tensor([[-5.0, 3.0]])
     assert explanation_change(first, second).item() == 300
     assert explanation_change(second, first).item() == 150
+
+
+def test_no_size_in_single_precision_overflows():
+    tiny, large = torch.full((1, 20), 1e-39), torch.full((1, 20), 3e37)
+    assert explanation_change(tiny, large).item() == pytest.approx(3e78, rel=1e-5)
+    assert explanation_change(large, -large).item() == 200
 
 
 def test_channels_do_not_cancel(model, result):
@@ -111,3 +118,10 @@ def test_refuses_an_unknown_reduction():
 
 def test_lower_is_better():
     assert ExplanationChange.higher_is_better is False
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e36])
+def test_the_scale_of_single_precision_does_not_matter(size):
+    first, second = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    found = explanation_change(size * first, size * second)
+    assert found.tolist() == pytest.approx(explanation_change(first, second).tolist(), rel=1e-4)

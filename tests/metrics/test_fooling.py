@@ -17,7 +17,7 @@ from lit_xai.evaluation.grid import Grid
 from lit_xai.metrics.fooling import FoolingSuccessRate, FoolingTest, UntouchedFoolingRate
 from lit_xai.models.reference import Reference
 from lit_xai.noise import Noise
-from lit_xai.types import AttackResult
+from lit_xai.types import AttackResult, Batch
 from tests.conftest import tiny_batch, tiny_network
 from tests.contracts import Untouched, assert_metric_contract
 from tests.metrics.test_fooling_losses import (
@@ -275,6 +275,8 @@ class Drawn(Attribution):
 
     def attribute(self, model, image, target, noise):
         assert not model.training
+        assert not torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
         return noise.normal(image[:, :1])
 
 
@@ -344,3 +346,16 @@ def test_a_grid_tells_what_was_taught_from_what_was_not(model, reference, batch)
 def test_refuses_options_out_of_range(reference, metric, change, match):
     with pytest.raises(ValueError, match=rf"{match}\."):
         metric(reference, **change)
+
+
+def test_reference_and_network_are_explained_under_the_same_draws(model, batch):
+    noisy = SmoothGrad(samples=4)
+    labels = model(batch.image).argmax(dim=1)
+    options = {"reference": model, "kind": "top_k", "attribution": noisy}
+    metrics = {"fooled": FoolingSuccessRate(**options), "untouched": UntouchedFoolingRate(**options)}
+    grid = Grid({"noisy": noisy}, {"unattacked": Unattacked()}, metrics)
+    grid.update(model, Batch(batch.image, labels, batch.sample_id))
+    records = grid.records()
+    values = [records[records.metric == name]["value"].tolist() for name in metrics]
+    assert values[0] == values[1]
+    assert len(values[0]) == len(labels)

@@ -371,7 +371,7 @@ def test_functions_refuse_what_does_not_fit(insert, function):
         function[insert](network, image, maps, target, max_batch=-1)
     with pytest.raises(ValueError, match=r"mean or a list of values in \[0, 1\], but got grey\."):
         function[insert](network, image, maps, target, substrate="grey")
-    with pytest.raises(ValueError, match=r"mean or 1 values, but got \[0.5, 0.5\]\."):
+    with pytest.raises(ValueError, match=r"mean or 1 values, but got \(0.5, 0.5\)\."):
         function[insert](network, image, maps, target, substrate=[0.5, 0.5])
     with pytest.raises(ValueError, match=r"at least 6 x 6 pixels to blur, but got \(2, 3\)"):
         function[insert](network, image, maps, target, substrate="blur")

@@ -275,6 +275,16 @@ def test_a_map_that_cannot_be_ranked_names_its_sample(value, diverse):
         diverse_top_k_mask(maps, k=1, w=1)
 
 
+@pytest.mark.parametrize("diverse", [False, True])
+def test_refuses_what_is_not_maps_over_pixels(diverse):
+    maps = torch.zeros(2, 3, 4, 5)
+    for function in (lens_precision, lens_recall, lens_distance):
+        with pytest.raises(ValueError, match=r"maps of shape \(N, H, W\), but got \(2, 3, 4, 5\)"):
+            function(maps, maps, k=1, w=1, diverse=diverse)
+    with pytest.raises(ValueError, match=r"maps of shape \(N, H, W\), but got \(2, 3, 4, 5\)"):
+        diverse_top_k_mask(maps, k=1, w=1)
+
+
 def test_diverse_sets_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match=r"Expected `k` in \[1, 6\], but got 7\."):
         diverse_top_k_mask(torch.zeros(1, 2, 3), k=7, w=0)
@@ -294,6 +304,30 @@ def test_equals_the_definition(function, metric, place, pair, w, options, dtype,
     share = function(first, second, k=k, w=w, **options)
     assert share.dtype == torch.float64
     assert share.tolist() == [shares(*pair, k=k, w=w, **options)[place]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"diverse": True}, {"diverse": True, "divide_by": "found"}],
+    ids=["plain", "diverse", "found"],
+)
+@MAY_LACK_PIXELS
+def test_hundreds_of_random_pairs_equal_the_definition(options):
+    partial = 0
+    for seed in range(300):
+        generator = np.random.default_rng(seed)
+        height, width = generator.integers(1, 11, 2)
+        pair = generator.integers(-20, 21, (2, height, width)) / 2
+        sizes = {
+            "k": int(generator.integers(1, min(height * width, 16) + 1)),
+            "w": int(generator.integers(0, 3)),
+        }
+        first, second = torch.from_numpy(pair).split(1)
+        expected = shares(*pair, **sizes, **options)
+        for function, value in zip((lens_precision, lens_recall, lens_distance), expected, strict=True):
+            assert function(first, second, **sizes, **options).item() == value
+        partial += 0 < expected[0] < 1
+    assert partial > 50
 
 
 @EXAMPLES
@@ -341,7 +375,7 @@ def test_grows_with_the_window_from_the_top_k_intersection_to_one(function, metr
     """Proposition 1."""
     k = data.draw(some_k(pair[0]))
     first, second = torch.from_numpy(pair).split(1)
-    values = [function(first, second, k=k, w=w).item() for w in range(7)]
+    values = [function(first, second, k=k, w=w).item() for w in range(8)]
     assert values == sorted(values)
     assert values[0] == top_k_intersection(first, second, k=k).item()
     assert values[-1] == 1

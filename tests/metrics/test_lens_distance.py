@@ -85,7 +85,7 @@ def test_falls_with_the_window_from_the_symmetric_difference(pair, data):
     """Proposition 1."""
     k = data.draw(some_k(pair[0]))
     first, second = torch.from_numpy(pair).split(1)
-    values = [lens_distance(first, second, k=k, w=w).item() for w in range(7)]
+    values = [lens_distance(first, second, k=k, w=w).item() for w in range(8)]
     assert values == sorted(values, reverse=True)
     assert values[0] == difference(*pair, k)
     assert values[-1] == 0
@@ -234,12 +234,18 @@ def test_later_changes_of_the_weights_do_not_reach_the_metric():
 
 
 @pytest.mark.parametrize("name", ["k_weights", "w_weights"])
-@pytest.mark.parametrize("weights", [{}, {1: 0.0}, {1: -1.0}, {1: 1.0, 2: -0.5}])
+@pytest.mark.parametrize(
+    "weights", [{}, {1: 0.0}, {1: -1.0}, {1: 1.0, 2: -0.5}, {1: float("nan")}, {1: float("inf")}]
+)
 def test_refuses_weights_that_make_no_distance(name, weights):
     options = {"k_weights": {1: 1.0}, "w_weights": {1: 1.0}, name: weights}
-    with pytest.raises(ValueError, match=rf"Expected `{name}` of at least 0 and one above it, but got {{"):
+    with pytest.raises(
+        ValueError, match=rf"Expected finite `{name}` of at least 0 and one above it, but got {{"
+    ):
         combined_lens_distance(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), **options)
-    with pytest.raises(ValueError, match=rf"Expected `{name}` of at least 0 and one above it, but got {{"):
+    with pytest.raises(
+        ValueError, match=rf"Expected finite `{name}` of at least 0 and one above it, but got {{"
+    ):
         CombinedLENSDistance(**options)
 
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from lit_xai.attributions.input_x_gradient import InputXGradient
 from lit_xai.metrics.maps import (
     check_finite,
     check_k,
+    check_map_pair,
+    check_maps,
     check_pair,
     check_reduce,
     check_w,
@@ -144,8 +148,11 @@ def test_a_value_that_is_not_finite_names_its_sample(value):
     with pytest.raises(ValueError, match=r"finite maps, but got NaN or infinity for sample 17\."):
         check_finite(maps, torch.tensor([4, 17, 0]))
     for pair in [(maps, maps.new_zeros(3, 2, 4)), (maps.new_zeros(3, 2, 4), maps)]:
-        with pytest.raises(ValueError, match=r"sample 1 of the batch"):
-            check_pair(*pair)
+        for check in (check_pair, check_map_pair):
+            with pytest.raises(ValueError, match=r"finite maps, .* for sample 1 of the batch\."):
+                check(*pair)
+    with pytest.raises(ValueError, match=r"finite images, but got NaN or infinity for sample 17\."):
+        check_finite(maps, torch.tensor([4, 17, 0]), "images")
 
 
 @EXAMPLES
@@ -209,7 +216,7 @@ def test_no_samples_have_no_maps():
     none = torch.zeros(0, 3, 4)
     assert top_k_mask(none, 2).shape == smooth(none, 1).shape == descending_rank(none).shape == (0, 3, 4)
     assert pixel_map(torch.zeros(0, 2, 3, 4)).shape == (0, 3, 4)
-    check_pair(none, none)
+    check_map_pair(none, none)
 
 
 @EXAMPLES
@@ -217,8 +224,7 @@ def test_no_samples_have_no_maps():
 def test_smoothing_equals_the_loop_bit_for_bit(maps, w):
     expected = torch.from_numpy(np.stack([smoothed(values, w) for values in maps]))
     assert torch.equal(smooth(torch.from_numpy(maps), w), expected)
-    single = smooth(torch.from_numpy(maps).float(), w)
-    torch.testing.assert_close(single, expected.float(), rtol=0, atol=1e-5)
+    assert torch.equal(smooth(torch.from_numpy(maps).float(), w), expected)
 
 
 @pytest.mark.parametrize("w", [1, 2, 3])
@@ -243,6 +249,14 @@ def test_smoothing_keeps_the_ties_of_equal_windows():
     maps[:, :, 6:] = 0.7
     inner = smooth(maps, 2)[:, 2:-2, 2:4]
     assert inner.unique().numel() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_windows_of_the_same_single_precision_values_stay_tied(dtype):
+    blocks = torch.randn(200, 3, 3, generator=torch.Generator().manual_seed(0))
+    means = smooth(torch.cat([blocks, blocks.flip(1, 2).mT], dim=2).to(dtype), 1)
+    assert means.dtype == torch.float64
+    assert torch.equal(means[:, 1, 1], means[:, 1, 4])
 
 
 @EXAMPLES
@@ -273,9 +287,22 @@ def test_refuses_a_negative_window_when_smoothing():
         smooth(torch.zeros(1, 2, 2), -1)
 
 
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5)])
+def test_refuses_what_is_not_maps_over_pixels(shape):
+    maps = torch.zeros(shape)
+    for function in (check_maps, lambda maps: top_k_mask(maps, 1), lambda maps: smooth(maps, 1)):
+        with pytest.raises(ValueError, match=rf"maps of shape \(N, H, W\), but got {re.escape(str(shape))}"):
+            function(maps)
+    with pytest.raises(ValueError, match=r"maps of shape \(N, H, W\), but got"):
+        check_map_pair(maps, maps)
+    check_maps(torch.zeros(2, 4, 5))
+
+
 def test_refuses_maps_of_two_shapes():
     with pytest.raises(ValueError, match=r"maps of one shape, but got \(1, 2, 3\) and \(1, 3, 2\)"):
         check_pair(torch.zeros(1, 2, 3), torch.zeros(1, 3, 2))
+    with pytest.raises(ValueError, match=r"maps of one shape, but got \(1, 2, 3\) and \(1, 3, 2\)"):
+        check_map_pair(torch.zeros(1, 2, 3), torch.zeros(1, 3, 2))
 
 
 def test_refuses_a_negative_w():

@@ -208,3 +208,11 @@ def test_defaults_are_those_of_the_later_library():
 def test_refuses_options_out_of_range(name, value, expected):
     with pytest.raises(ValueError, match=rf"Expected `{name}` {expected}\."):
         NoisyBaseline(**{name: value})
+
+
+def test_refuses_scores_that_are_not_finite(model, batch):
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    noise = Noise(0, batch.sample_id)
+    with pytest.raises(ValueError, match=r"Expected finite scores, but got NaN or infinity for sample 0 of"):
+        NoisyBaseline(2).responses(model, batch.image, batch.image, batch.label, noise)

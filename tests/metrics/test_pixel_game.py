@@ -320,7 +320,25 @@ def test_refuses_maps_that_cannot_be_ranked(value, ndim):
         PixelGame(insert=True).curve(linear(2, 2, 3), image, maps if ndim == 4 else maps[:, 0], target)
 
 
-@pytest.mark.parametrize("values", [[0.5, 1.1], [-0.1], [float("nan")]])
+@pytest.mark.parametrize("values", [[0.5, 1.1], [-0.1], [float("nan")], []])
 def test_refuses_values_that_are_no_pixels(values):
-    with pytest.raises(ValueError, match=r"a list of values in \[0, 1\], but got \["):
+    with pytest.raises(ValueError, match=r"a list of values in \[0, 1\], but got \("):
         PixelGame(substrate=values, insert=True)
+
+
+def test_is_a_value_whatever_kind_of_list_the_substrate_is():
+    assert hash(PixelGame(substrate=[0.5], insert=True)) == hash(PixelGame(substrate=(0.5,), insert=True))
+
+
+def test_refuses_probabilities_that_are_not_finite():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).double()
+    image = torch.full((2, 1, 2, 2), 0.5, dtype=torch.float64)
+    image[1] = float("nan")
+    with pytest.raises(ValueError, match=r"finite probabilities, but got NaN or infinity for sample 1 of"):
+        PixelGame(insert=True).curve(network, image, torch.zeros(2, 2, 2), torch.tensor([0, 1]))
+
+
+def test_refuses_classes_that_do_not_fit():
+    image = torch.zeros(2, 1, 2, 2)
+    with pytest.raises(ValueError, match=r"Expected 2 classes in `target`, but got shape \(1,\)\."):
+        PixelGame(insert=True).curve(nn.Flatten(), image, image[:, 0], torch.tensor([0]))

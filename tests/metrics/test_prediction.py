@@ -23,7 +23,8 @@ def probability(logits, target):
 
 def test_kept_is_the_share_of_unchanged_predictions(model, result):
     kept = torch.tensor([True, False, True, True, False, True])
-    scores = assert_metric_contract(PredictionKept(), model, replace(result, kept=kept))
+    changed = replace(result, kept=kept, applied=torch.zeros_like(kept))
+    scores = assert_metric_contract(PredictionKept(), model, changed)
     assert scores.tolist() == [1, 0, 1, 1, 0, 1]
 
 

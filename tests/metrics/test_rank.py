@@ -1,6 +1,8 @@
 import math
+import re
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -213,6 +215,17 @@ def test_refuses_what_does_not_fit(function, lens, metric, reference):
 
 
 @BOTH
+@pytest.mark.parametrize("shape", [(2, 6), (2, 1, 2, 3)])
+def test_refuses_anything_but_maps_over_pixels(function, lens, metric, reference, shape):
+    values = torch.arange(12.0).view(shape)
+    message = rf"maps of shape \(N, H, W\), but got {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=message):
+        function(values, values)
+    with pytest.raises(ValueError, match=message):
+        lens(values, values, w=1)
+
+
+@BOTH
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_refuses_maps_that_are_not_finite(function, lens, metric, reference, value):
     maps = torch.arange(18.0).view(3, 2, 3)
@@ -228,3 +241,20 @@ def test_refuses_maps_that_are_not_finite(function, lens, metric, reference, val
 @BOTH
 def test_higher_is_better(function, lens, metric, reference):
     assert metric.higher_is_better is True
+
+
+@BOTH
+@pytest.mark.parametrize("w", [0, 1, 2])
+def test_single_precision_keeps_the_ties_of_the_values_it_holds(function, lens, metric, reference, w):
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randint(4, (2, 5, 12, 12), generator=generator) * 0.1
+    found = lens(*maps.float(), w=w)
+    assert torch.equal(found, lens(*maps.float().double(), w=w))
+    assert_equal(lens(*maps.float().flip(2, 3), w=w), found.tolist())
+
+
+@BOTH
+def test_refuses_attributions_of_several_channels(function, lens, metric, reference):
+    for score in (function, partial(lens, w=1)):
+        with pytest.raises(ValueError, match=r"maps of shape \(N, H, W\), but got \(2, 3, 4, 4\)"):
+            score(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4))

@@ -208,6 +208,11 @@ def test_refuses_images_smaller_than_the_window(model, result, border, least):
             metric.update(model, narrow, Noise(0, result.sample_id))
 
 
+def test_refuses_images_without_channels():
+    with pytest.raises(ValueError, match=r"images of shape \(N, C, H, W\), but got \(2, 12, 12\)"):
+        ssim(torch.ones(2, 12, 12), torch.ones(2, 12, 12))
+
+
 def test_refuses_signed_maps_where_zero_is_kept():
     maps = torch.ones(2, 12, 12)
     signed = maps.clone()

@@ -107,9 +107,11 @@ def test_refuses_an_empty_set_and_an_unknown_reduction():
         TopKIntersection(reduce="max")
 
 
-def test_refuses_maps_of_two_shapes():
+def test_refuses_maps_of_two_shapes_or_without_pixels():
     with pytest.raises(ValueError, match=r"maps of one shape, but got \(1, 2, 2\) and \(1, 4, 1\)"):
         top_k_intersection(torch.zeros(1, 2, 2), torch.zeros(1, 4, 1), k=1)
+    with pytest.raises(ValueError, match=r"maps of shape \(N, H, W\), but got \(2, 2\)"):
+        top_k_intersection(torch.zeros(2, 2), torch.zeros(2, 2), k=1)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -108,4 +108,9 @@ def test_spaced_windows_end_at_the_border():
     # The last of row 0, the first of row 1, the last of row 1 and the first of row 2.
     assert spaced(order, 3, 5, k=4, w=1).tolist() == [4, 5]
     assert spaced(order, 3, 5, k=4, w=0).tolist() == [4, 5, 9, 10]
-    assert spaced(order, 3, 5, k=4, w=4).tolist() == [4]
+    for w in (4, 10**6):
+        assert spaced(order, 3, 5, k=4, w=w).tolist() == [4]
+
+
+def test_a_window_larger_than_the_map_leaves_one_pixel():
+    assert spaced(torch.tensor([5, 0, 11]), 3, 4, k=3, w=10**6).tolist() == [5]

@@ -1,0 +1,146 @@
+import os
+import pickle
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch import nn
+
+from lit_xai.cli import train_cli
+from lit_xai.evaluation.checkpoints import load_classifier
+from lit_xai.models.reference import Reference
+from lit_xai.models.small import SmallCNN
+from lit_xai.models.weights import read_plain, read_weights
+
+
+class Harmful:
+    """Touch a file as soon as it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Return a function that saves anything as a file of weights."""
+
+    def save(content):
+        torch.save(content, tmp_path / "weights.ckpt")
+        return tmp_path / "weights.ckpt"
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def trained_file(tmp_path_factory):
+    """One step of training, through the command."""
+    runs = tmp_path_factory.mktemp("runs")
+    arguments = [
+        "fit",
+        f"--config={Path(__file__).parents[2] / 'configs/experiments/embedded_natural.yaml'}",
+        f"--runs={runs}",
+        "--model.model.width=4",
+        "--data.max_train=50",
+        "--trainer.max_steps=1",
+        "--trainer.limit_val_batches=0",
+        "--trainer.logger=false",
+        "--trainer.callbacks=null",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.enable_model_summary=false",
+    ]
+    with mock.patch.dict(os.environ):
+        train_cli(arguments)
+    (file,) = runs.glob("embedded_natural/1/checkpoints/*.ckpt")
+    return file
+
+
+def assert_same(weights, network):
+    assert weights.keys() == network.state_dict().keys()
+    for name, value in network.state_dict().items():
+        assert torch.equal(weights[name], value)
+
+
+def test_reads_a_saved_state_dict(saved, model):
+    assert_same(read_weights(saved(model.state_dict())), model)
+
+
+def test_reads_a_checkpoint_of_the_training_command(trained_file):
+    found, network = read_weights(trained_file), load_classifier(trained_file).model
+    assert found["head.2.weight"].shape == (10, 128)
+    assert_same(found, network)
+    image = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    reference = Reference(SmallCNN(width=4), trained_file)
+    assert torch.equal(reference(image), network.eval()(image))
+
+
+def test_other_parts_of_a_checkpoint_are_left_out(saved, model):
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    others = {"adversary.step": torch.ones(2), "models.first": torch.ones(1), "epoch": 3}
+    assert_same(read_weights(saved({"epoch": 3, "state_dict": {**others, **weights}})), model)
+
+
+def test_a_network_that_wraps_a_model_keeps_its_names(saved):
+    network = nn.ModuleDict({"model": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    assert_same(read_weights(saved(network.state_dict())), network)
+
+
+def test_reads_plain_values_as_they_are(saved):
+    assert read_plain(saved({"epoch": 3, "names": ["a"]}), "a card") == {"epoch": 3, "names": ["a"]}
+
+
+def test_says_what_the_file_should_be(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Expected a card, but got .*gone, which does not exist\."):
+        read_plain(tmp_path / "gone", "a card")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02.", b"PK\x03\x04 cut off", bytes(5000)])
+def test_refuses_what_is_no_file_of_weights(tmp_path, content):
+    path = tmp_path / "weights.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"Expected a file of weights, but got .*weights\.ckpt: \S") as found:
+        read_weights(path)
+    assert "\n" not in str(found.value)
+    assert len(str(found.value)) < len(str(path)) + 170
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("plain", [False, True])
+def test_refuses_code_and_does_not_run_it(tmp_path, model, inside, plain):
+    path, mark = tmp_path / "weights.ckpt", tmp_path / "mark"
+    content = {**model.state_dict(), "more": Harmful(mark)} if inside else Harmful(mark)
+    if plain:
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match="Expected a file of weights, but got"):
+        read_weights(path)
+    assert not mark.exists()
+    torch.load(path, weights_only=False) if not plain else pickle.loads(path.read_bytes())
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [],
+        3,
+        torch.ones(2),
+        [torch.ones(2)],
+        {"weight": 1.0},
+        {"weight": torch.ones(2), "epoch": 3},
+        {"state_dict": {}},
+        {"state_dict": {"model.weight": "many"}},
+        {"state_dict": {"model.weight": torch.ones(2), "model.bias": None}},
+    ],
+    ids=str,
+)
+def test_refuses_a_file_without_weights(saved, content):
+    match = r"Expected a file of weights, but got .*weights\.ckpt, which holds something else\."
+    with pytest.raises(ValueError, match=match):
+        read_weights(saved(content))
