@@ -96,8 +96,8 @@ class SampleMetric(torchmetrics.Metric, ABC):
         Args:
             model: The attacked network, in evaluation mode.
             result: N samples before and after the attack.
-            noise: The randomness, keyed by sample, that the attack was run with: its child `attribution` gives
-                the draws of the explanations; metrics draw from children of their own.
+            noise: The attack's randomness, keyed by sample: its child `attribution` gives the draws of the
+                explanations; metrics draw from children of their own.
 
         Returns:
             Scores, (N,), NaN where undefined.

@@ -64,9 +64,10 @@ def _windowed(image: Tensor) -> Tensor:
     weights = torch.exp(-offset.square() / (2 * _SIGMA**2))
     for axis in (2, 3):
         length = image.shape[axis] - 2 * _MARGIN
-        shifted = (image.narrow(axis, start, length) for start in range(len(offset)))
-        shares = (weights / weights.sum()).tolist()
-        image = sum((share * part for share, part in zip(shares, shifted, strict=True)), torch.zeros(()))
+        total = torch.zeros_like(image.narrow(axis, 0, length))
+        for start, share in enumerate((weights / weights.sum()).tolist()):
+            total.add_(image.narrow(axis, start, length), alpha=share)
+        image = total
     return image
 
 
