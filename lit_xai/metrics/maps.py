@@ -159,8 +159,8 @@ def smooth(maps: Tensor, w: int) -> Tensor:
     """
     check_maps(maps)
     check_w(w)
-    # Both keep ties: sums over windows, unlike running sums, keep exact zeros; double precision keeps the sums
-    # of single-precision values of about one size exact.
+    # Both keep ties: sums over windows, unlike running sums, keep exact zeros; double precision keeps sums of
+    # single-precision values of about one size exact.
     values = maps.double()
     return functional.avg_pool2d(values[:, None], 2 * w + 1, stride=1, padding=w).squeeze(1) if w else values
 
