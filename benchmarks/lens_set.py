@@ -1,9 +1,9 @@
-"""What the whole LENS set costs, over a plain loop and over the explanation it scores.
+"""What the whole LENS set costs, on the CPU, over a plain loop and over the explanation it scores.
 
-Top-k intersection, and precision and recall, plain and diverse, for windows of 3, 5 and 7 pixels and
-k = 1000, of 32 maps of 224 x 224. The maps are integrated gradients (50 points) of a ResNet-18 with random
-weights on random images, before and after noise on the map. The plain loop is Python on one pixel after the
-other.
+Top-k intersection, and precision and recall, plain and diverse, for windows of 3, 5 and 7 pixels and k = 1000
+of 32 pairs of maps of 224 x 224: integrated gradients of a ResNet-18 with random weights on random images,
+with noise. Integrated gradients (50 points, 32 images in flight) are timed on 4 images and counted 8 times.
+The plain loop is Python on one pixel after the other.
 """
 
 import statistics
@@ -26,7 +26,7 @@ from lit_xai.metrics.top_k import top_k_intersection
 from lit_xai.noise import Noise
 
 REPEATS = 5
-SAMPLES, SIZE, K, WINDOWS = 32, 224, 1000, (1, 2, 3)
+SAMPLES, EXPLAINED, SIZE, K, WINDOWS = 32, 4, 224, 1000, (1, 2, 3)
 
 Result = TypeVar("Result")
 Pixels = set[tuple[int, int]]
@@ -130,17 +130,17 @@ def main() -> None:
     """Print median ratios with their range."""
     torch.manual_seed(0)
     model = resnet18().eval()
-    noise = Noise(0, torch.arange(SAMPLES))
-    image = noise.uniform(torch.empty(SAMPLES, 3, SIZE, SIZE))
+    noise = Noise(0, torch.arange(EXPLAINED))
+    image = noise.uniform(torch.empty(EXPLAINED, 3, SIZE, SIZE))
     explain = IntegratedGradients(path_steps=50, max_batch=32).bind(model, noise)
-    target = torch.zeros(SAMPLES, dtype=torch.int64)
+    target = torch.zeros(EXPLAINED, dtype=torch.int64)
     explained = []
     with torch.no_grad(), evaluating(model):
         for _ in range(REPEATS):
             slow, maps = timed(lambda: explain(image, target))
-            first = pixel_map(maps)
-            second = (first + first.std() * noise.child("map").normal(first)).abs()
-            explained.append(timed(partial(batched, first, second))[0] / slow)
+            first, second = noisy(pixel_map(maps))
+            fast, _ = timed(partial(batched, first, second))
+            explained.append(fast / slow * EXPLAINED / SAMPLES)
     report("the whole LENS set over integrated gradients", explained)
     pairs = list(zip(first.numpy(), second.numpy(), strict=True))
     for name, loop in (("every score by itself", separate), ("sets shared between scores", shared)):
@@ -151,6 +151,13 @@ def main() -> None:
             assert scores.tolist() == expected
             ratios.append(slow / fast)
         report(f"a plain loop, {name}, over the whole LENS set", ratios)
+
+
+def noisy(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return pairs of maps, each a little and a lot of noise away from one of the given, (SAMPLES, H, W)."""
+    noise, maps = Noise(0, torch.arange(SAMPLES)), maps.repeat(SAMPLES // len(maps), 1, 1)
+    first, second = (maps + size * maps.std() * noise.child(str(size)).normal(maps) for size in (0.1, 1.0))
+    return first.abs(), second.abs()
 
 
 if __name__ == "__main__":
