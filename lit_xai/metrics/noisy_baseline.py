@@ -37,7 +37,7 @@ class NoisyBaseline:
         for name, value in {"samples": self.samples, "max_batch": self.max_batch}.items():
             if value < 1:
                 raise ValueError(f"Expected `{name}` of at least 1, but got {value}.")
-        if self.std < 0:
+        if not self.std >= 0:
             raise ValueError(f"Expected `std` of at least 0, but got {self.std}.")
         if self.share is not None and not 0 < self.share <= 1:
             raise ValueError(f"Expected `share` in (0, 1], but got {self.share}.")

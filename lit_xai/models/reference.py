@@ -13,9 +13,8 @@ class Reference(nn.Module):
 
     Args:
         network: Maps pixels in [0, 1] to logits. It is copied.
-        checkpoint: Weights for the copy: a checkpoint of the training command or a saved `state_dict`; if
-        None,
-            those of the network.
+        checkpoint: Its weights, from a checkpoint of the training command or a saved `state_dict`; those of
+            the network if None.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -46,7 +46,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     weights = content if isinstance(content, dict) else {}
     if isinstance(weights.get("state_dict"), dict):
         whole = weights["state_dict"]
-        weights = {name.removeprefix(_PREFIX): whole[name] for name in whole if name.startswith(_PREFIX)}
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        weights = {
+            str(name).removeprefix(_PREFIX): whole[name] for name in whole if str(name).startswith(_PREFIX)
+        }
+    if not weights or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
         raise ValueError(f"Expected a file of weights, but got {path}, which holds something else.")
     return weights

@@ -210,6 +210,11 @@ def test_refuses_options_out_of_range(name, value, expected):
         NoisyBaseline(**{name: value})
 
 
+def test_refuses_a_standard_deviation_that_is_no_number():
+    with pytest.raises(ValueError, match=r"Expected `std` of at least 0, but got nan\."):
+        NoisyBaseline(std=float("nan"))
+
+
 def test_refuses_scores_that_are_not_finite(model, batch):
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))

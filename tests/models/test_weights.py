@@ -135,6 +135,8 @@ def test_refuses_code_and_does_not_run_it(tmp_path, model, inside, plain):
         {"weight": 1.0},
         {"weight": torch.ones(2), "epoch": 3},
         {"state_dict": {}},
+        {1: torch.ones(2)},
+        {"state_dict": {1: torch.ones(2)}},
         {"state_dict": {"model.weight": "many"}},
         {"state_dict": {"model.weight": torch.ones(2), "model.bias": None}},
     ],
