@@ -49,7 +49,10 @@ def _summary(total: Tensor, total_squared: Tensor, count: int, undefined: int) -
     mean = total.item() / count
     if count == 1:
         return Summary(mean, float("nan"), 1, undefined)
-    variance = max(total_squared.item() - count * mean**2, 0.0) / (count - 1)
+    excess = total_squared.item() - count * mean**2
+    # Below the rounding of the sums there is no telling the scores apart.
+    rounding = 2.0**-52 * count * total_squared.item()
+    variance = excess / (count - 1) if excess > rounding else 0.0
     return Summary(mean, (variance / count) ** 0.5, count, undefined)
 
 

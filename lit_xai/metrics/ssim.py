@@ -55,7 +55,7 @@ def ssim(first: Tensor, second: Tensor, *, border: Border = "mirror") -> Tensor:
     covariance = _windowed(p * q) - mean_p * mean_q
     luminance = (2 * mean_p * mean_q + _C1) / (mean_p**2 + mean_q**2 + _C1)
     similarity = luminance * (2 * covariance + _C2) / (variances + _C2)
-    return similarity.flatten(1).mean(dim=1)
+    return similarity.flatten(1).mean(dim=1).clamp(-1.0, 1.0)
 
 
 def _windowed(image: Tensor) -> Tensor:
