@@ -25,8 +25,8 @@ def combined_lens_distance(
     Args:
         first: Maps, ranked by signed value, ties by lowest flat index, (N, H, W).
         second: Maps, (N, H, W).
-        k_weights: Weight, at least 0, of each number of pixels.
-        w_weights: Weight, at least 0, of each half-width of the windows, in pixels.
+        k_weights: Weight, finite and at least 0, of each number of pixels.
+        w_weights: Weight, finite and at least 0, of each half-width of the windows, in pixels.
 
     Returns:
         Distances, at least 0, (N,), float64.
@@ -46,7 +46,8 @@ def check_weights(k_weights: Mapping[int, float], w_weights: Mapping[int, float]
     """Refuse weights that make no distance.
 
     Raises:
-        ValueError: If a `k` is below 1, a `w` or a weight is negative, or none is above 0.
+        ValueError: If a `k` is below 1, a `w` is negative, or the weights are negative, not finite or
+            all 0.
     """
     for name, weights in {"k_weights": k_weights, "w_weights": w_weights}.items():
         if not any(weights.values()) or not all(0 <= weight < math.inf for weight in weights.values()):

@@ -57,7 +57,10 @@ def test_no_image_is_in_two_splits(arrays):
     assert not contents["test"] & (contents["train"] | contents["val"])
 
 
-@pytest.mark.skipif(not ORIGINALS.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.skipif(
+    not ORIGINALS.is_dir(),
+    reason="compares with the 70,000 original images, which Debian's dataset-fashion-mnist installs",
+)
 @pytest.mark.parametrize("split", SIZES)
 def test_the_images_are_the_originals(arrays, split):
     images, labels = read_originals(ORIGINALS, "test" if split == "test" else "train")

@@ -11,17 +11,6 @@ from lit_xai.models.small import SmallCNN
 from tests.conftest import tiny_batch, tiny_network
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Return a function that saves anything as a file of weights."""
-
-    def save(content):
-        torch.save(content, tmp_path / "weights.ckpt")
-        return tmp_path / "weights.ckpt"
-
-    return save
-
-
 def test_buffers_belong_to_the_weights(saved):
     network = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(128, 4)).double()
     network(tiny_batch().image)

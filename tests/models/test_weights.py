@@ -24,17 +24,6 @@ class Harmful:
         return Path.touch, (self.path,)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Return a function that saves anything as a file of weights."""
-
-    def save(content):
-        torch.save(content, tmp_path / "weights.ckpt")
-        return tmp_path / "weights.ckpt"
-
-    return save
-
-
 @pytest.fixture(scope="module")
 def trained_file(tmp_path_factory):
     """One step of training, through the command."""
