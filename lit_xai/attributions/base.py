@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lit_xai.gate import measuring
 from lit_xai.noise import Noise
+from lit_xai.types import Donors
 
 Score = Literal["logit", "probability", "loss"]
 
@@ -19,10 +20,22 @@ class Attribution(ABC):
 
     Attributes:
         differentiable: Whether the map is correct to second order in image and weights. It then carries a
-            graph exactly when grad mode is on, like any torch operation.
+            graph exactly when grad mode is on, like any torch operation. A constant of the class, or a
+            property where its settings decide.
     """
 
-    differentiable: ClassVar[bool]
+    @property
+    @abstractmethod
+    def differentiable(self) -> bool: ...
+
+    def prepare(self, model: nn.Module, donors: Donors) -> "Attribution":
+        """Return a copy that knows what it needs of other images; by default, itself.
+
+        Args:
+            model: Maps pixels in [0, 1] to logits.
+            donors: Returns the images that may be referred to, batch by batch, the same in every process.
+        """
+        return self
 
     @abstractmethod
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
@@ -122,3 +135,37 @@ def input_gradient(
             scores = class_score(model(chunk), chosen, score)
             gradients.extend(torch.autograd.grad(scores.sum(), chunk, create_graph=keep_graph))
         return torch.cat(gradients) if gradients else torch.zeros_like(source)
+
+
+def class_gradients(
+    model: nn.Module, image: Tensor, classes: Tensor, score: Score, max_batch: int
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of several classes' scores and the logits, all from one forward pass.
+
+    Args:
+        model: Maps pixels in [0, 1] to logits.
+        image: Pixels, (N, C, H, W), at least one image.
+        classes: Class indices, (M, N), int64: M for each image.
+        score: What is differentiated.
+        max_batch: Images in flight in one forward pass.
+
+    Returns:
+        Detached gradients, (M, N, C, H, W), and logits, (N, K).
+    """
+    gradients, outputs = [], []
+    with measuring():
+        for chunk, chosen in zip(image.split(max_batch), classes.split(max_batch, dim=1), strict=True):
+            gradient, logits = _gradients_and_logits(model, chunk, chosen.clone(), score)
+            gradients.append(gradient)
+            outputs.append(logits)
+    return torch.cat(gradients, dim=1), torch.cat(outputs)
+
+
+def _gradients_and_logits(
+    model: nn.Module, image: Tensor, classes: Tensor, score: Score
+) -> tuple[Tensor, Tensor]:
+    source = image.detach().clone().requires_grad_()
+    logits = model(source)
+    totals = [class_score(logits, target, score).sum() for target in classes]
+    gradients = [torch.autograd.grad(total, source, retain_graph=True)[0] for total in totals]
+    return torch.stack(gradients), logits.detach()

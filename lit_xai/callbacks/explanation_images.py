@@ -122,6 +122,6 @@ class ExplanationImages(Callback):
         images = data.images("val")
         chosen = stratified(images.labels, samples, self.seed)
         batch = Batch(*default_collate([images[index] for index in chosen]))
-        return run_attack(
-            network, self.attribution, self.attack.prepare(network, data.donors), batch, self.seed
-        )
+        attribution = self.attribution.prepare(network, data.donors)
+        attack = self.attack.prepare(network, data.donors)
+        return run_attack(network, attribution, attack, batch, self.seed)

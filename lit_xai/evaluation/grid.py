@@ -88,14 +88,18 @@ class Grid(nn.Module):
         # Not a MetricCollection: its compute groups merge metrics whose first batch happens to agree.
         self.metrics = nn.ModuleDict(metrics)
         self.seed = seed
-        self._prepared = dict(attacks)
+        self._attributions = dict(attributions)
+        self._attacks = dict(attacks)
         self._scores: dict[tuple[str, str], list[_Scores]] = {}
 
     def prepare(self, model: nn.Module, donors: Donors) -> None:
-        """Forget earlier samples, and let each attack learn what it needs of network and donors."""
+        """Forget earlier samples, and let each part learn what it needs of network and donors."""
         self.reset()
         with measuring(), evaluating(model):
-            self._prepared = {name: attack.prepare(model, donors) for name, attack in self.attacks.items()}
+            self._attributions = {
+                name: part.prepare(model, donors) for name, part in self.attributions.items()
+            }
+            self._attacks = {name: part.prepare(model, donors) for name, part in self.attacks.items()}
 
     def reset(self) -> None:
         """Forget earlier samples."""
@@ -113,7 +117,7 @@ class Grid(nn.Module):
             logits = model(batch.image)
             # A network that has diverged predicts nothing: its samples are excluded.
             correct = (logits.argmax(dim=1) == batch.label) & logits.isfinite().all(dim=1)
-            eligible = {name: attack.eligible(batch.image, logits) for name, attack in self._prepared.items()}
+            eligible = {name: attack.eligible(batch.image, logits) for name, attack in self._attacks.items()}
             for attribution in self.attributions:
                 clean = self._clean_maps(model, attribution, _select(batch, correct))
                 for attack in self.attacks:
@@ -160,7 +164,7 @@ class Grid(nn.Module):
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
     def _clean_maps(self, model: nn.Module, attribution: str, batch: Batch) -> Tensor:
-        explain = self.attributions[attribution].bind(
+        explain = self._attributions[attribution].bind(
             model, Noise(self.seed, batch.sample_id).child("attribution")
         )
         return explain(batch.image, batch.label)
@@ -175,8 +179,8 @@ class Grid(nn.Module):
         failed = torch.zeros(len(included), dtype=torch.bool)
         place = included.cpu()
         if len(chosen.label):
-            method = self.attributions[attribution]
-            result = run_attack(model, method, self._prepared[attack], chosen, self.seed, clean)
+            method = self._attributions[attribution]
+            result = run_attack(model, method, self._attacks[attack], chosen, self.seed, clean)
             noise = Noise(self.seed, chosen.sample_id)
             for name, metric in self.metrics.items():
                 assert isinstance(metric, SampleMetric)

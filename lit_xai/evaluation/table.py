@@ -45,7 +45,7 @@ def _accuracies(results: pd.DataFrame) -> str:
         [name, cells.get((name, "unattacked"), ""), cells.get((name, "pgd"), "")]
         for name in dict.fromkeys(results["checkpoint"])
     ]
-    return _markdown(["checkpoint", "accuracy", "PGD accuracy"], rows)
+    return markdown(["checkpoint", "accuracy", "PGD accuracy"], rows)
 
 
 def _attacks(results: pd.DataFrame) -> str:
@@ -62,7 +62,7 @@ def _attacks(results: pd.DataFrame) -> str:
             values = [_cell(cells.get(metric), samples) for metric in metrics]
             counts = [str(samples), str(first["failed"]), str(first["excluded"])]
             lines.append([attack, checkpoint, *values, *counts])
-    return _markdown(["attack", "checkpoint", *metrics, "n", "failed", "excluded"], lines)
+    return markdown(["attack", "checkpoint", *metrics, "n", "failed", "excluded"], lines)
 
 
 def _rows(results: pd.DataFrame) -> list[dict[str, Any]]:
@@ -79,7 +79,8 @@ def _cell(row: dict[str, Any] | None, samples: int) -> str:
     return text if row["count"] == samples else f"{text} (n={row['count']})"
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table whose columns line up."""
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

@@ -1,6 +1,7 @@
 """The softplus twin: a network with the same weights and a curved activation."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ class SoftplusTwin(nn.Module):
     the given network, with its own weights, and replaces each rectifier call, whether a module, a function or
     a method makes it: ReLU by softplus(x), ReLU6 by softplus(x) - softplus(x - 6), leaky ReLU of slope s by s
     x + (1 - s) softplus(x). A network of curved activations (GELU, SiLU) runs unchanged.
+
+    Attributes:
+        smoothed: Whether a pass has replaced any rectifier.
 
     Args:
         model: Any network. It is neither copied nor changed.
@@ -35,12 +39,27 @@ class SoftplusTwin(nn.Module):
         check_beta(beta)
         self.model = model
         self.beta = beta
+        self.smoothed = False
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the smooth network's logits for pixels in [0, 1], (N, K)."""
-        with _Smooth(self.beta):
+        with _Smooth(self.beta) as smooth:
             logits: Tensor = self.model(image)
+        self.smoothed = self.smoothed or smooth.used
         return logits
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """Return the network inside a twin, or the network itself."""
+    return network_of(model.model) if isinstance(model, SoftplusTwin) else model
+
+
+def sharpness_of(model: nn.Module) -> float | None:
+    """Return the sharpness that a twin runs its network with, None for any other network."""
+    if not isinstance(model, SoftplusTwin):
+        return None
+    # The inner mode sees a rectifier first.
+    return sharpness_of(model.model) or model.beta
 
 
 def check_beta(beta: float) -> None:
@@ -93,10 +112,20 @@ _SMOOTH_IN_PLACE: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
 }
 
 
+def smooth_version(function: Callable[..., Any], beta: float) -> Callable[..., Any] | None:
+    """Return the smooth version of a rectifier as PyTorch calls it, or None for any other function."""
+    if function in _SMOOTH:
+        return partial(_SMOOTH[function], beta)
+    if function in _SMOOTH_IN_PLACE:
+        return partial(_SMOOTH_IN_PLACE[function], beta, inplace=True)
+    return None
+
+
 class _Smooth(TorchFunctionMode):
     def __init__(self, beta: float) -> None:
         super().__init__()
         self.beta = beta
+        self.used = False
 
     def __torch_function__(
         self,
@@ -105,9 +134,6 @@ class _Smooth(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        options = dict(kwargs or {})
-        if func in _SMOOTH:
-            return _SMOOTH[func](self.beta, *args, **options)
-        if func in _SMOOTH_IN_PLACE:
-            return _SMOOTH_IN_PLACE[func](self.beta, *args, **options, inplace=True)
-        return func(*args, **options)
+        smooth = smooth_version(func, self.beta)
+        self.used = self.used or smooth is not None
+        return (smooth or func)(*args, **(kwargs or {}))

@@ -1,8 +1,17 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
 
-from lit_xai.attributions.base import check_score, class_score, input_gradient
+from lit_xai.attributions.base import (
+    Attribution,
+    check_score,
+    class_gradients,
+    class_score,
+    input_gradient,
+)
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.noise import Noise
@@ -65,3 +74,57 @@ def test_methods_are_values():
     assert repr(Saliency()) == "Saliency(absolute=True, score='logit')"
     with pytest.raises(AttributeError):
         Saliency().score = "loss"
+
+
+def test_by_default_nothing_is_prepared(model):
+    method = Saliency()
+    assert method.prepare(model, list) is method
+
+
+@dataclass(frozen=True)
+class Silent(Attribution):
+    def attribute(self, model, image, target, noise):
+        return image
+
+
+@dataclass(frozen=True)
+class Pair(Silent):
+    first: Attribution
+    second: Attribution
+
+    @property
+    def differentiable(self):
+        return self.first.differentiable and self.second.differentiable
+
+
+@dataclass(frozen=True)
+class Rigid(Silent):
+    differentiable: ClassVar[bool] = False
+
+
+def test_a_method_says_whether_it_is_differentiable_as_a_constant_or_by_its_settings():
+    assert Saliency.differentiable is True
+    assert Pair(Saliency(), SmoothGrad()).differentiable
+    assert not Pair(Saliency(), Rigid()).differentiable
+    with pytest.raises(TypeError, match="abstract"):
+        Silent()
+
+
+@pytest.mark.parametrize("max_batch", [1, 4, 512])
+@pytest.mark.parametrize("score", ["logit", "probability", "loss"])
+@pytest.mark.parametrize("keep_graph", [False, True])
+def test_several_classes_share_a_pass(model, batch, max_batch, score, keep_graph):
+    sizes = []
+    hook = model.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
+    classes = torch.stack([batch.label, (batch.label + 1) % 4, torch.zeros_like(batch.label)])
+    with torch.set_grad_enabled(keep_graph):
+        gradients, logits = class_gradients(model, batch.image, classes, score, max_batch)
+    assert sum(sizes) == 6
+    assert max(sizes) == min(max_batch, 6)
+    hook.remove()
+    assert not gradients.requires_grad
+    assert not logits.requires_grad
+    torch.testing.assert_close(logits, model(batch.image).detach(), rtol=0, atol=1e-12)
+    for found, target in zip(gradients, classes, strict=True):
+        expected = input_gradient(model, batch.image, target, score).detach()
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)

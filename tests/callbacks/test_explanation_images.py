@@ -289,6 +289,29 @@ def test_the_attack_is_prepared_with_the_donors(tmp_path, panels):
     torch.testing.assert_close(shown.image_adv, (shown.image + donor) / 2, rtol=0, atol=1e-6)
 
 
+class Referred(Attribution):
+    differentiable = False
+
+    def __init__(self, reference=None):
+        self.reference = reference
+
+    def prepare(self, model, donors):
+        return Referred(next(iter(donors())).image[:1].clone())
+
+    def attribute(self, model, image, target, noise):
+        return image - self.reference
+
+
+def test_the_attribution_is_prepared_with_the_donors(tmp_path, panels):
+    callback = ExplanationImages(Referred(), Unattacked(), max_samples=2)
+    run = trainer(tmp_path, callbacks=[callback])
+    run.validate(classifier(adversary=None), TinyData(donor_split="test"), verbose=False)
+    (shown,) = panels
+    donor = tiny_images("test").pixels[0].float() / 255
+    torch.testing.assert_close(shown.attribution, shown.image - donor, rtol=0, atol=1e-6)
+    assert callback.attribution.reference is None
+
+
 @pytest.mark.parametrize("option", ["max_samples", "every_n_epochs"])
 def test_refuses_options_below_one(option):
     with pytest.raises(ValueError, match=f"Expected `{option}` of at least 1, but got 0"):

@@ -382,6 +382,43 @@ def test_prepare_hands_on_donors_and_forgets_earlier_samples(model, labelled):
     assert grid.attacks == {"donated": Donated()}
 
 
+@dataclass(frozen=True)
+class Referred(Attribution):
+    """Explain by the difference from the first donor."""
+
+    reference: torch.Tensor | None = None
+    differentiable: ClassVar[bool] = False
+
+    def prepare(self, model, donors):
+        assert not model.training
+        return replace(self, reference=next(iter(donors())).image[0])
+
+    def attribute(self, model, image, target, noise):
+        return image.detach() - self.reference
+
+
+class MapsSum(SampleMetric):
+    higher_is_better = True
+
+    def scores(self, model, result, noise):
+        return (result.attribution + 10 * result.attribution_adv).flatten(1).sum(dim=1)
+
+
+def test_prepare_hands_donors_to_attributions_and_their_copies_explain(model, labelled):
+    grid = Grid({"referred": Referred()}, {"mirror": Mirror()}, {"sum": MapsSum()})
+    for donor in (0, 5):
+        grid.prepare(model.train(), lambda donor=donor: split(labelled, 1)[donor:])
+        records = filled(grid, model, labelled).records()
+        scores = records[records["metric"] == "sum"].set_index("sample_id")["value"]
+        assert len(scores) == 10
+        for image, sample_id in zip(labelled.image, labelled.sample_id.tolist(), strict=True):
+            if sample_id in scores.index:
+                # Mirroring keeps the sum of the pixels.
+                expected = 11 * (image.sum() - labelled.image[donor].sum()).item()
+                assert scores[sample_id] == pytest.approx(expected, rel=1e-9)
+    assert grid.attributions == {"referred": Referred()}
+
+
 def test_an_attack_without_donors_for_a_class_excludes_its_samples(model, labelled):
     logits = model.eval()(labelled.image)
     runner_up = logits.topk(2).indices[:, 1]

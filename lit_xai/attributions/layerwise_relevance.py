@@ -1,0 +1,177 @@
+"""Layer-wise relevance propagation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lit_xai.attributions.base import Attribution, class_score
+from lit_xai.attributions.relevance import Rule, away_from_zero, linear_of, redistribute, terms_of
+from lit_xai.gate import measuring
+from lit_xai.models.operations import Kind, Operation
+from lit_xai.models.tracing import Trace, trace
+from lit_xai.noise import Noise
+
+_ONE_TO_ONE = (Kind.UNIT, Kind.NORM, Kind.MOVE)
+
+
+@dataclass(frozen=True)
+class LayerwiseRelevance(Attribution):
+    """Explain by handing the class's logit back layer by layer (LRP; Bach et al., 2015, PLOS ONE 10(7)).
+
+    The forward pass is recorded call by call and walked back by operations that are differentiated like any
+    other, so the second derivative is the true one, unlike that of a changed backward pass (Dombrowski et
+    al., 2019, arXiv 1906.07983). By default pixels follow the rule for boxes, convolutions the rule of
+    positive contributions, dense layers the rule of all contributions (Montavon et al., 2017, arXiv
+    1512.02479; Kohlbrenner et al., 2020, arXiv 1910.09840). Batch norm is folded into the convolution before
+    it; one that stands alone hands relevance on as it is, and so does every unit; max-pooling gives it to the
+    largest value; a mean and a sum of two tensors share it by magnitude. Under a `SoftplusTwin` the units are
+    smooth and the rules the same.
+    Deviations: positive contributions leave biases out, as Dombrowski et al. do, so the map sums to the logit
+    but for what a bias alone brings about; `epsilon` is relative, since an absolute one wipes out the
+    relevance of deep networks.
+
+    Args:
+        first: Rule of the layer that sees the pixels: `z_box`, or one of the others.
+        convolution: Rule of convolutions: `alpha1_beta0` (positive contributions), `z_plus` (positive
+            weights, for networks whose layers put out no negative values) or `epsilon` (all contributions,
+            biases too); under `epsilon`, means and sums too share by contribution.
+        dense: Rule of dense layers, one of the same.
+        epsilon: How far an output is moved away from zero under the rule `epsilon`, as a share of the root
+            mean square of the layer's outputs for that image.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    first: Rule = "z_box"
+    convolution: Rule = "alpha1_beta0"
+    dense: Rule = "epsilon"
+    epsilon: float = 0.01
+    differentiable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("first", "convolution", "dense"):
+            allowed = [rule for rule in get_args(Rule) if name == "first" or rule != "z_box"]
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"Expected `{name}` as {' or '.join(allowed)}, but got {getattr(self, name)}."
+                )
+        if not self.epsilon >= 0:
+            raise ValueError(f"Expected `epsilon` of at least 0, but got {self.epsilon:g}.")
+
+    def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+        keep_graph = torch.is_grad_enabled()
+        with measuring():
+            source = image if keep_graph and image.requires_grad else image.detach().clone()
+            target = target.clone()
+            passed = trace(model, source)
+            check_operations(passed)
+            with torch.set_grad_enabled(keep_graph):
+                return _Walk(self, passed).back(target)
+
+
+def check_operations(passed: Trace) -> None:
+    """Refuse a network with an operation that there is no rule for.
+
+    Raises:
+        ValueError: If there is one, or batch norm uses the statistics of its batch.
+    """
+    for operation in passed.operations:
+        if operation.kind is Kind.OTHER:
+            raise ValueError(
+                f"Expected a network of operations that relevance has rules for, but got {operation.name}. "
+                "Use IntegratedGradients or, for attention, GradCAM."
+            )
+        if operation.kind is Kind.NORM and operation.argument(5, "training"):
+            raise ValueError(
+                "Expected batch norm in evaluation mode, but it uses the statistics of its batch. "
+                "Call `model.eval()`."
+            )
+
+
+class _Walk:
+    """One walk back through a recorded pass."""
+
+    def __init__(self, rules: LayerwiseRelevance, passed: Trace) -> None:
+        self.rules = rules
+        self.passed = passed
+        self.relevance: list[Tensor | None] = [None] * len(passed.values)
+        self.users: dict[int, list[Operation]] = {}
+        for operation in passed.operations:
+            for slot in operation.inputs:
+                self.users.setdefault(slot, []).append(operation)
+        self.first = next((one for one in passed.operations if one.kind is Kind.LINEAR), None)
+        self.steps: dict[Kind, Callable[[Operation, list[Tensor | None]], list[Tensor]]] = {
+            Kind.LINEAR: self._linear,
+            Kind.MEAN: self._linear,
+            Kind.SUM: self._sum,
+            Kind.MOVE: passed.pull,
+        }
+
+    def back(self, target: Tensor) -> Tensor:
+        """Return the relevance of the pixels for the classes, (N,)."""
+        logits = self.passed.values[self.passed.logits]
+        chosen = torch.zeros_like(logits).scatter(1, target[:, None], 1.0)
+        self.relevance[self.passed.logits] = chosen * class_score(logits, target, "logit")[:, None]
+        for operation in reversed(self.passed.operations):
+            given = [self.relevance[slot] for slot in operation.outputs]
+            if any(part is not None for part in given):
+                step = self.steps.get(operation.kind, self._unit)
+                for slot, part in zip(operation.inputs, step(operation, given), strict=True):
+                    before = self.relevance[slot]
+                    self.relevance[slot] = part if before is None else before + part
+        pixels = self.relevance[0]
+        assert pixels is not None
+        return pixels
+
+    def _unit(self, operation: Operation, given: list[Tensor | None]) -> list[Tensor]:
+        return [part for part in given if part is not None]
+
+    def _linear(self, operation: Operation, given: list[Tensor | None]) -> list[Tensor]:
+        (relevance,) = given
+        assert relevance is not None
+        users = self.users.get(operation.outputs[0], [])
+        norm = users[0] if len(users) == 1 and users[0].kind is Kind.NORM else None
+        linear = linear_of(operation, norm if operation.kind is Kind.LINEAR else None)
+        rule = self._rule(operation)
+        box = self._box(operation) if rule == "z_box" else None
+        terms = terms_of(linear, self.passed.values[operation.inputs[0]], rule, box)
+        return [redistribute(linear, terms, relevance, self.rules.epsilon if rule == "epsilon" else 0.0)]
+
+    def _sum(self, operation: Operation, given: list[Tensor | None]) -> list[Tensor]:
+        (relevance,) = given
+        assert relevance is not None
+        parts = [self.passed.values[slot] for slot in operation.inputs]
+        if parts[0].shape != parts[1].shape:
+            shapes = " and ".join(str(tuple(part.shape)) for part in parts)
+            raise ValueError(f"Expected sums of equal shapes, but got {shapes}. Use IntegratedGradients.")
+        epsilon = self.rules.epsilon
+        if self.rules.convolution != "epsilon":
+            parts, epsilon = [part.abs() for part in parts], 0.0
+        share = relevance / away_from_zero(parts[0] + parts[1], epsilon)
+        return [part * share for part in parts]
+
+    def _rule(self, operation: Operation) -> Rule:
+        if operation is self.first:
+            return self.rules.first
+        return self.rules.dense if operation.name == "linear" else self.rules.convolution
+
+    def _box(self, operation: Operation) -> tuple[Tensor, Tensor]:
+        """Return what the first layer sees of a black and of a white image, the smaller and the larger."""
+        image = self.passed.values[0]
+        bounds = []
+        for fill in (0.0, 1.0):
+            values = {0: torch.full_like(image, fill)}
+            for earlier in self.passed.operations[: self.passed.operations.index(operation)]:
+                if earlier.kind in _ONE_TO_ONE and values.keys() >= set(earlier.inputs):
+                    values[earlier.outputs[0]] = earlier.run(values.__getitem__)
+            if operation.inputs[0] not in values:
+                raise ValueError(
+                    "Expected a layer that sees single pixels for the rule z_box, but got sums of them. "
+                    "Use alpha1_beta0 as `first`."
+                )
+            bounds.append(values[operation.inputs[0]])
+        return torch.minimum(*bounds), torch.maximum(*bounds)

@@ -1,0 +1,177 @@
+"""A network whose every unit call runs through a module of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from lit_xai.models.operations import Kind, Operation
+from lit_xai.models.softplus import network_of, sharpness_of
+from lit_xai.models.tracing import called, overwritten, trace
+
+Pair = int | tuple[int, int]
+
+_ROUTED = {"relu", "relu6", "hardtanh", "leaky_relu", "max_pool2d"}
+_STRAIGHT = {"add", "sub", "mul", "div", "dropout", "dropout2d", "clone", "contiguous"}
+_POOL_OPTIONS = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+
+
+def _pair(size: Pair) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[-1])
+
+
+class _Clip(nn.Module):
+    """Rise from `low` to `high` by the difference of two rectifiers, exact for ReLU6."""
+
+    def __init__(self, low: float, high: float, rectifier: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+        self.lower, self.upper = rectifier(), rectifier()
+
+    def forward(self, values: Tensor) -> Tensor:
+        rise: Tensor = self.lower(values - self.low) - self.upper(values - self.high)
+        return self.low + rise
+
+
+class _Leak(nn.Module):
+    """A rectifier and a line."""
+
+    def __init__(self, slope: float, rectifier: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.slope = slope
+        self.rectifier = rectifier()
+
+    def forward(self, values: Tensor) -> Tensor:
+        rise: Tensor = self.rectifier(values)
+        return self.slope * values + (1 - self.slope) * rise
+
+
+class _Pool(nn.Module):
+    """Max-pooling of windows that are laid side by side first, so that no two share a value."""
+
+    def __init__(self, kernel_size: Pair, stride: Pair | None, padding: Pair, *, ceil_mode: bool) -> None:
+        super().__init__()
+        self.kernel = _pair(kernel_size)
+        self.stride = self.kernel if stride is None else _pair(stride)
+        self.padding = _pair(padding)
+        self.ceil_mode = ceil_mode
+        self.pool = nn.MaxPool2d(self.kernel)
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows, columns = (self._margins(axis, values.shape[2 + axis]) for axis in (0, 1))
+        # Not minus infinity: the difference of two margins has to be zero.
+        padded = functional.pad(values, (*columns, *rows), value=torch.finfo(values.dtype).min)
+        windows = padded.unfold(2, self.kernel[0], self.stride[0]).unfold(3, self.kernel[1], self.stride[1])
+        side_by_side = windows.transpose(3, 4).flatten(4, 5).flatten(2, 3)
+        pooled: Tensor = self.pool(side_by_side)
+        return pooled
+
+    def _margins(self, axis: int, size: int) -> tuple[int, int]:
+        kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
+        left_over = (size + 2 * padding - kernel) % stride
+        windows = (size + 2 * padding - kernel) // stride + 1
+        # A window more, if it starts before the margin at the end.
+        more = self.ceil_mode and left_over > 0 and windows * stride < size + padding
+        return padding, padding + (stride - left_over if more else 0)
+
+
+class SeparateUnits(nn.Module):
+    """A network that calls a fresh, own module for each rectifier and max-pooling of its pass.
+
+    What hooks into modules (captum's DeepLIFT) needs every call to be a module of its own that does not write
+    over its input; networks use one module twice, work in place, or call a function. The network is run as it
+    is, its calls are sent to these modules. They are the only modules that can be seen from outside, and no
+    two of them share a tensor. ReLU6 is the difference of two rectifiers; a max-pooling whose windows overlap
+    lays them side by side; the units of a `SoftplusTwin` are softplus modules.
+
+    Args:
+        model: Maps pixels to logits. It is neither copied nor changed.
+        image: Pixels that a first pass finds the calls with, (N, C, H, W).
+    """
+
+    def __init__(self, model: nn.Module, image: Tensor) -> None:
+        super().__init__()
+        beta = sharpness_of(model)
+        self.operations = trace(model, image).operations
+        routed = [operation for operation in self.operations if operation.name in _ROUTED]
+        self.names = [operation.name for operation in routed]
+        self.units = nn.ModuleList(_module(operation, beta) for operation in routed)
+        # In a tuple, out of sight of what looks for modules.
+        self._network = (network_of(model),)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the network's logits for pixels, (N, K)."""
+        rerouting = _Rerouting(self.names, self.units)
+        with rerouting:
+            logits: Tensor = self._network[0](image)
+        if rerouting.called != self.names:
+            raise ValueError(
+                f"Expected {len(self.names)} calls of units in every pass, but got {len(rerouting.called)}. "
+                "Use IntegratedGradients for a network whose passes differ."
+            )
+        return logits
+
+    def curved(self) -> list[str]:
+        """Return the names of the functions in the pass that are neither linear nor among the units."""
+        return [operation.name for operation in self.operations if _is_curved(operation)]
+
+
+def _is_curved(operation: Operation) -> bool:
+    if operation.name == "max_pool2d":
+        return operation.argument(4, "dilation") not in (None, 1, (1, 1))
+    if operation.kind is Kind.UNIT:
+        return operation.name not in _ROUTED | _STRAIGHT
+    return operation.kind is Kind.OTHER or "max_pool" in operation.name
+
+
+def _module(operation: Operation, beta: float | None) -> nn.Module:
+    """Return a module that does what a call of a rectifier or a max-pooling does."""
+    rectifier = nn.ReLU if beta is None else partial(nn.Softplus, beta)
+    match operation.name:
+        case "relu":
+            return rectifier()
+        case "relu6":
+            return _Clip(0.0, 6.0, rectifier)
+        case "hardtanh":
+            low, high = operation.argument(1, "min_val"), operation.argument(2, "max_val")
+            return _Clip(-1.0 if low is None else low, 1.0 if high is None else high, rectifier)
+        case "leaky_relu":
+            slope = operation.argument(1, "negative_slope")
+            return _Leak(0.01 if slope is None else slope, rectifier)
+    given = dict(zip(_POOL_OPTIONS, operation.arguments, strict=False)) | operation.options
+    return _Pool(
+        given["kernel_size"],
+        given.get("stride"),
+        given.get("padding", 0),
+        ceil_mode=given.get("ceil_mode", False),
+    )
+
+
+class _Rerouting(TorchFunctionMode):
+    def __init__(self, names: Sequence[str], units: nn.ModuleList) -> None:
+        super().__init__()
+        self.left = list(zip(names, units, strict=True))[::-1]
+        self.called: list[str] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        name = called(func)
+        if name not in _ROUTED:
+            return func(*args, **options)
+        self.called.append(name)
+        expected, unit = self.left.pop() if self.left else ("", None)
+        if unit is None or name != expected:
+            return func(*args, **options)
+        values = args[0] if args else options["input"]
+        result = unit(values.clone())
+        return values.copy_(result) if overwritten(func, args, options) is values else result
