@@ -41,13 +41,16 @@ def rescaled(model: nn.Module, pairs: int, image: Tensor, start: Tensor, target:
         separate = SeparateUnits(model, image[:1].detach().clone())
         if curved := separate.curved():
             raise ValueError(
-                f"Expected a network of rectifiers for DeepLIFT, but got {curved[0]}, which there is no rule for. "
+                f"Expected a network of rectifiers for DeepLIFT, but got {curved[0]}, which has no rule. "
                 "Use IntegratedGradients."
             )
         method = captum.attr.DeepLift(separate)
         chunks = zip(*(part.detach().clone().split(pairs) for part in (image, start, target)), strict=True)
         return torch.cat(
-            [method.attribute(chunk, begin, target=chosen).detach() for chunk, begin, chosen in chunks]
+            [
+                method.attribute(chunk.requires_grad_(), begin, target=chosen).detach()
+                for chunk, begin, chosen in chunks
+            ]
         )
 
 

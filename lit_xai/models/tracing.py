@@ -21,6 +21,11 @@ _INPLACE_AT: dict[Any, int] = {
     if "inplace" in inspect.signature(function).parameters
 }
 
+_WRITES_OVER_A_PART = (
+    "Expected a network that writes over whole tensors only, but it writes over a part of one. "
+    "Use a copy there, or an attribution that needs no rules, such as IntegratedGradients."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
@@ -105,6 +110,9 @@ class _Recorder(TorchFunctionMode):
         run = func if self.beta is None else smooth_version(func, self.beta) or func
         if not any(self._known(leaf) for leaf in tree_leaves((args, options))):
             return run(*args, **options)
+        # It returns nothing: what is filled would pass for a constant.
+        if func is Tensor.__setitem__:
+            raise ValueError(_WRITES_OVER_A_PART)
         target = overwritten(func, args, options)
         if self._known(target):
             self._preserve(target)
@@ -126,10 +134,7 @@ class _Recorder(TorchFunctionMode):
         if not self._known(logits):
             raise ValueError("Expected logits that depend on the image, but got a constant.")
         if any(value._version != version for value, version in zip(self.values, self.versions, strict=True)):
-            raise ValueError(
-                "Expected a network that writes over whole tensors only, but it writes over a part of one. "
-                "Use a copy there, or an attribution that needs no rules, such as IntegratedGradients."
-            )
+            raise ValueError(_WRITES_OVER_A_PART)
         return Trace(self.operations, self.values, self.slots[id(logits)])
 
     def _known(self, leaf: Any) -> TypeGuard[Tensor]:

@@ -1,4 +1,3 @@
-import copy
 import os
 
 import pytest
@@ -110,7 +109,8 @@ def over_and_over(net, x):
     x = net.first(x)
     for _ in range(3):
         x = net.in_place(net.second(x).relu_() - 0.1)
-        x *= 1.5
+        x = x * 1.5
+        x += 0.2
     functional.hardtanh(x, 0.0, 2.0, inplace=True)
     return net.dense(functional.leaky_relu_(x - 0.5, 0.2).mean((2, 3)))
 
@@ -330,13 +330,3 @@ def test_what_is_written_over():
     assert overwritten(functional.hardtanh, (x, -1.0, 1.0, True), {}) is x
     assert overwritten(functional.relu_, (x,), {}) is x
     assert overwritten(Tensor.__getitem__, (x, 0), {}) is None
-
-
-def test_the_tensors_of_a_trace_are_independent_of_the_weights_later_on():
-    model = written(in_place)
-    passed = trace(model, IMAGE)
-    logits = passed.values[passed.logits].clone()
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        other.first.weight.zero_()
-    assert torch.equal(passed.values[passed.logits], logits)
