@@ -6,6 +6,7 @@ from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lit_xai.attributions.base import Attribution, class_score
 from lit_xai.attributions.relevance import Rule, away_from_zero, linear_of, redistribute, terms_of
@@ -77,18 +78,13 @@ def check_operations(passed: Trace) -> None:
     """Refuse a network with an operation that there is no rule for.
 
     Raises:
-        ValueError: If there is one, or batch norm uses the statistics of its batch.
+        ValueError: If there is one.
     """
     for operation in passed.operations:
         if operation.kind is Kind.OTHER:
             raise ValueError(
                 f"Expected a network of operations that relevance has rules for, but got {operation.name}. "
                 "Use IntegratedGradients or, for attention, GradCAM."
-            )
-        if operation.kind is Kind.NORM and operation.argument(5, "training"):
-            raise ValueError(
-                "Expected batch norm in evaluation mode, but it uses the statistics of its batch. "
-                "Call `model.eval()`."
             )
 
 
@@ -164,10 +160,11 @@ class _Walk:
         image = self.passed.values[0]
         bounds = []
         for fill in (0.0, 1.0):
-            values = {0: torch.full_like(image, fill)}
+            values: dict[int, Tensor] = {0: torch.full_like(image, fill)}
             for earlier in self.passed.operations[: self.passed.operations.index(operation)]:
                 if earlier.kind in _ONE_TO_ONE and values.keys() >= set(earlier.inputs):
-                    values[earlier.outputs[0]] = earlier.run(values.__getitem__)
+                    results = tree_leaves(earlier.run(values.__getitem__))
+                    values.update(zip(earlier.outputs, results, strict=False))
             if operation.inputs[0] not in values:
                 raise ValueError(
                     "Expected a layer that sees single pixels for the rule z_box, but got sums of them. "

@@ -23,16 +23,16 @@ class Kind(Enum):
         {
             *("relu", "relu6", "hardtanh", "leaky_relu", "softplus", "gelu", "silu", "elu", "selu", "celu"),
             *("mish", "hardswish", "tanh", "sigmoid", "dropout", "dropout2d", "clone", "contiguous"),
-            *("add", "sub", "mul", "div"),
+            *("add", "sub", "mul", "div", "neg", "__rsub__", "to", "float", "double"),
         }
     )
     SUM = frozenset({"add"})
-    MEAN = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool2d", "mean"})
+    MEAN = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool2d", "mean", "sum"})
     MOVE = frozenset(
         {
             *("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "flatten", "reshape", "view"),
             *("permute", "transpose", "squeeze", "unsqueeze", "cat", "pad", "chunk", "split", "unbind"),
-            *("__getitem__", "copy"),
+            *("__getitem__", "copy", "flip"),
         }
     )
     OTHER = frozenset[str]()

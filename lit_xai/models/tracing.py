@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from lit_xai.models.operations import Operation, Slot
+from lit_xai.models.operations import Kind, Operation, Slot
 from lit_xai.models.softplus import network_of, sharpness_of, smooth_version
 
 _INPLACE_AT: dict[Any, int] = {
@@ -79,7 +79,8 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
         The pass, with the graph that `Trace.pull` walks.
 
     Raises:
-        ValueError: If the network writes over a part of a tensor, or its logits do not depend on the image.
+        ValueError: If the network writes over a part of a tensor, its logits do not depend on the image, or
+            its batch norm uses the statistics of the batch, so that no image is alone.
     """
     with torch.enable_grad():
         source = image if image.requires_grad else image.detach().requires_grad_()
@@ -135,6 +136,11 @@ class _Recorder(TorchFunctionMode):
             raise ValueError("Expected logits that depend on the image, but got a constant.")
         if any(value._version != version for value, version in zip(self.values, self.versions, strict=True)):
             raise ValueError(_WRITES_OVER_A_PART)
+        if any(one.kind is Kind.NORM and one.argument(5, "training") for one in self.operations):
+            raise ValueError(
+                "Expected batch norm in evaluation mode, but it uses the statistics of its batch. "
+                "Call `model.eval()`."
+            )
         return Trace(self.operations, self.values, self.slots[id(logits)])
 
     def _known(self, leaf: Any) -> TypeGuard[Tensor]:

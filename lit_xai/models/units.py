@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from lit_xai.models.tracing import called, overwritten, trace
 Pair = int | tuple[int, int]
 
 _ROUTED = {"relu", "relu6", "hardtanh", "leaky_relu", "max_pool2d"}
-_STRAIGHT = {"add", "sub", "mul", "div", "dropout", "dropout2d", "clone", "contiguous"}
+_STRAIGHT = {"add", "sub", "mul", "div", "dropout", "dropout2d", "clone", "contiguous", "neg", "__rsub__"}
 _POOL_OPTIONS = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
 
@@ -46,7 +47,8 @@ class _Leak(nn.Module):
         self.rectifier = rectifier()
 
     def forward(self, values: Tensor) -> Tensor:
-        rise: Tensor = self.rectifier(values)
+        # A copy: a hook on the rectifier's input is not to see the line.
+        rise: Tensor = self.rectifier(values.clone())
         return self.slope * values + (1 - self.slope) * rise
 
 
@@ -108,11 +110,13 @@ class SeparateUnits(nn.Module):
         rerouting = _Rerouting(self.names, self.units)
         with rerouting:
             logits: Tensor = self._network[0](image)
-        if rerouting.called != self.names:
-            raise ValueError(
-                f"Expected {len(self.names)} calls of units in every pass, but got {len(rerouting.called)}. "
-                "Use IntegratedGradients for a network whose passes differ."
-            )
+        pairs = enumerate(zip_longest(self.names, rerouting.called, fillvalue="none"), start=1)
+        for place, (expected, found) in pairs:
+            if expected != found:
+                raise ValueError(
+                    f"Expected {expected} as unit {place} of every pass, but got {found}. "
+                    "Use IntegratedGradients for a network whose passes differ."
+                )
         return logits
 
     def curved(self) -> list[str]:

@@ -91,7 +91,7 @@ def test_epsilon_is_relative_to_the_root_mean_square_of_each_sample():
     size = (25 / 3) ** 0.5
     for row, scale in enumerate((1.0, 0.01)):
         step = 0.1 * size * scale
-        expected = values[row] + step * torch.tensor([1.0, -1.0, 1.0])
+        expected = values[row] + step * torch.tensor([1.0, -1.0, 1.0]).double()
         torch.testing.assert_close(found[row], expected, rtol=0, atol=2e-9)
     assert away_from_zero(values, 0.0)[0].tolist() == pytest.approx([3, -4, 1e-9], abs=2e-9)
 
