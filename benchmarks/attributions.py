@@ -3,7 +3,9 @@
 A ResNet-18 with random weights on images of 64 x 64, one thread, batches of 1 and of 16; few points and
 draws. A first run of each method records the batches that it sends through the network.
 The bare passes are forward and backward passes of ready batches of the same sizes, with as many backward
-passes as the formula has for each forward pass; the images a method sends are compared with those it needs.
+passes as the formula has for each forward pass (relevance: one pass for the values, one forward and backward
+for the shares, two more of the first layer for its box). Where a method sends more images than its formula
+needs, the bare passes count for less.
 Memory is the highest resident size above that before, in a process of its own that returns freed memory at
 once (MALLOC_MMAP_THRESHOLD_), with 10 and with 200 points and 32 images in flight.
 """
@@ -63,12 +65,16 @@ class Job:
         method: The method.
         needs: Images through the network; None if that depends on the image.
         backwards: Backward passes for each forward pass.
+        forwards: Forward passes for each of them that need no backward pass.
+        firsts: Forward and backward passes of the first layer for each of them.
         twin: Whether the network is run with softplus.
     """
 
     method: Attribution
     needs: float | None
     backwards: int = 1
+    forwards: int = 0
+    firsts: int = 0
     twin: bool = False
 
 
@@ -91,7 +97,7 @@ JOBS: Mapping[str, Job] = {
     "AttEXploreTI, 4 steps": Job(AttEXploreTI(steps=4), 4),
     "AttEXploreSINI, 4 steps": Job(AttEXploreSINI(steps=4), 20),
     "AttEXploreNAA, 4 steps, 10 samples": Job(AttEXploreNAA(steps=4, samples=10), 14),
-    "LayerwiseRelevance": Job(LayerwiseRelevance(), 1),
+    "LayerwiseRelevance": Job(LayerwiseRelevance(), 1, forwards=1, firsts=2),
     "GuidedBackprop": Job(GuidedBackprop(), 1),
     "GradCAM": Job(GradCAM(), 1),
     "DeepLift": Job(DeepLift(), 2),
@@ -145,6 +151,10 @@ def bare(job: Job, model: nn.Module, batches: list[Tensor]) -> None:
     with evaluating(model):
         for ready in batches:
             leaf = ready.requires_grad_()
+            for _ in range(job.forwards):
+                model(leaf)
+            for _ in range(job.firsts):
+                torch.autograd.grad(model.conv1(leaf).sum(), leaf)
             logits = (SoftplusTwin(model, 10.0) if job.twin else model)(leaf)
             for output in range(job.backwards):
                 torch.autograd.grad(logits[:, output].sum(), leaf, retain_graph=output + 1 < job.backwards)
@@ -180,9 +190,10 @@ def compare_time(name: str, job: Job, model: nn.Module, number: int) -> None:
         for _ in range(inner):
             bare(job, model, batches)
 
-    ratios = [seconds(whole) / seconds(least) for _ in range(REPEATS)]
-    needs = f", {job.needs:g} needed" if job.needs else ""
-    report(f"{name}, batch {number}", ratios, f"; {passed:g} images sent{needs}")
+    needs = job.needs or passed
+    ratios = [seconds(whole) / seconds(least) * passed / needs for _ in range(REPEATS)]
+    known = f", {needs:g} needed" if job.needs else ""
+    report(f"{name}, batch {number}", ratios, f"; {passed:g} images sent{known}")
 
 
 def peak(name: str, points: str) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution, class_gradients
+from lit_xai.attributions.base import Attribution, check_counts, class_gradients, in_flight, warn_of_zeros
 from lit_xai.domain import check_eps, clamp_pixels
 from lit_xai.gate import measuring
 from lit_xai.noise import Noise
@@ -22,7 +22,7 @@ class AdversarialIG(Attribution):
     itself.
     Deviations: each sample draws its own classes, never its own class, so that a batch explains as single
     images do; the authors draw them once for all images; the class explained is the one asked for, not the
-    prediction.
+    prediction. An image whose gradients leave nothing to add has a map of zeros, and a warning counts it.
 
     Args:
         eps: Length of a step, in pixel units of [0, 1].
@@ -42,9 +42,7 @@ class AdversarialIG(Attribution):
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        for name in ("steps", "classes", "max_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected `{name}` of at least 1, but got {getattr(self, name)}.")
+        check_counts(self, "steps", "classes", "max_batch")
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         if not len(image):
@@ -52,23 +50,32 @@ class AdversarialIG(Attribution):
         with measuring(), torch.no_grad():
             image, target = image.detach().clone(), target.clone()
             others = self._draw_classes(model, image, target, noise)
-            together = max(1, self.max_batch // max(others.shape[1], 1))
-            parts = zip(*(rows.split(together) for rows in (image, target, others)), strict=True)
-            return torch.cat([self._explain(model, *part) for part in parts])
+            maps, flat = torch.zeros_like(image), torch.zeros_like(target, dtype=torch.bool)
+            for rows in in_flight(len(image), others.shape[1], self.max_batch):
+                part = slice(rows.start, rows.stop)
+                maps[part], flat[part] = self._explain(model, image[part], target[part], others[part])
+            # A map may also be empty because every other class is predicted already.
+            warn_of_zeros(maps.flatten(1).any(dim=1) | ~flat)
+            return maps
 
     def _draw_classes(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         logits = torch.cat([model(chunk) for chunk in image.split(self.max_batch)])
         lot = noise.child("classes").uniform(logits.double()).scatter(1, target[:, None], 2.0)
         return lot.argsort(dim=1)[:, : min(self.classes, logits.shape[1] - 1)]
 
-    def _explain(self, model: nn.Module, image: Tensor, target: Tensor, others: Tensor) -> Tensor:
+    def _explain(
+        self, model: nn.Module, image: Tensor, target: Tensor, others: Tensor
+    ) -> tuple[Tensor, Tensor]:
         copies = others.shape[1]
         start, own = (rows.repeat_interleave(copies, dim=0) for rows in (image, target))
-        walks = self._walk(model, start, own, others.flatten())
-        return walks.view(len(image), copies, *image.shape[1:]).sum(dim=1)
+        walks, flat = self._walk(model, start, own, others.flatten())
+        maps = walks.view(len(image), copies, *image.shape[1:]).sum(dim=1)
+        return maps, flat.view(len(image), copies).any(dim=1)
 
-    def _walk(self, model: nn.Module, image: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    def _walk(self, model: nn.Module, image: Tensor, own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the map of each walk, and which walks met a gradient of zeros."""
         total, point, going = torch.zeros_like(image), image, torch.arange(len(image), device=image.device)
+        flat = torch.zeros_like(own, dtype=torch.bool)
         for _ in range(self.steps):
             if not len(going):
                 break
@@ -78,4 +85,5 @@ class AdversarialIG(Attribution):
             going = going[left]
             point = clamp_pixels(image[going] + self.eps * pull[left].sign())
             total[going] -= cost[left] * (point - image[going])
-        return total
+            flat[going] |= ~(pull.flatten(1).any(dim=1) & cost.flatten(1).any(dim=1))[left]
+        return total, flat

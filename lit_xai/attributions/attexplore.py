@@ -7,20 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lit_xai.attributions.base import in_flight
 from lit_xai.attributions.diverse_input import DiverseInput, Resizing
 from lit_xai.attributions.exploration import (
     Exploration,
     check_choice,
     check_kernel,
     gradient_of,
-    in_flight,
     smoothed,
     softened,
 )
 from lit_xai.attributions.spectral import reweigh
 from lit_xai.noise import Noise
 
-Multiplier = Literal["update", "point"]
+MapGradient = Literal["update", "point"]
 Resize = Literal["auto", "always", "never"]
 
 
@@ -73,13 +73,13 @@ class AttEXplore(Exploration):
     resize_back: Resize = "auto"
     kernel_size: int = 7
     kernel_reach: float = 3.0
-    gradient: Multiplier = "update"
+    gradient: MapGradient = "update"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_kernel(self.kernel_size, self.kernel_reach)
         check_choice(self, "resize_back", Resize)
-        check_choice(self, "gradient", Multiplier)
+        check_choice(self, "gradient", MapGradient)
         DiverseInput(self.diversity_scale, self.diversity_probability)
 
     def walk(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
@@ -96,15 +96,15 @@ class AttEXplore(Exploration):
     def _walk(
         self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise, *, resize_back: bool
     ) -> tuple[Tensor, Tensor]:
-        def gradient(point: Tensor, _: Tensor, step: int) -> Tensor:
+        def averaged(point: Tensor, _: Tensor, step: int) -> Tensor:
             mean = self._mean_gradient(model, point, target, noise.child(step), resize_back=resize_back)
             return smoothed(mean, self.kernel_size, self.kernel_reach)
 
         def at_point(point: Tensor) -> Tensor:
             return gradient_of(lambda leaf: self._loss(model(leaf), target), point)
 
-        factor = at_point if self.gradient == "point" else None
-        return self.explore(image, image, gradient, momentum=self.momentum, factor=factor)
+        map_gradient = at_point if self.gradient == "point" else None
+        return self.explore(image, image, averaged, momentum=self.momentum, map_gradient=map_gradient)
 
     def _mean_gradient(
         self, model: nn.Module, point: Tensor, target: Tensor, noise: Noise, *, resize_back: bool

@@ -12,15 +12,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import class_score
+from lit_xai.attributions.base import class_score, in_flight
 from lit_xai.attributions.diverse_input import DiverseInput
 from lit_xai.attributions.exploration import (
     Exploration,
-    Gradient,
     Objective,
+    StepGradient,
     check_kernel,
     gradient_of,
-    in_flight,
     score_gradient,
     smoothed,
     softened,
@@ -30,15 +29,15 @@ from lit_xai.models.features import activation_at
 from lit_xai.noise import Noise
 
 
-def _fresh(model: nn.Module, target: Tensor, objective: Objective) -> Gradient:
+def _fresh(model: nn.Module, target: Tensor, objective: Objective) -> StepGradient:
     return lambda point, *_: score_gradient(model, point, target, objective)
 
 
 def _resized(
     model: nn.Module, target: Tensor, objective: Objective, diverse: DiverseInput, noise: Noise
-) -> Gradient:
+) -> StepGradient:
     def gradient(point: Tensor, _: Tensor, step: int) -> Tensor:
-        logits = partial(diverse.draw(point, noise.child(step)).logits, model, resize_back=False)
+        logits = partial(diverse.draw(point, noise.child(step)).logits, model, resize_back=True)
         return score_gradient(logits, point, target, objective)
 
     return gradient
@@ -106,7 +105,8 @@ class AttEXploreDI(Exploration):
     Args:
         momentum: Share of the momentum kept from step to step.
         diversity_probability: Share of the images that is resized and padded at a step.
-        diversity_scale: Smallest side of a resized image over the image's; above 1, see `DiverseInput`.
+        diversity_scale: Smallest side of a resized image over the image's. Above 1, see `DiverseInput`;
+            padded images are then resized back to the image's size.
         accumulate: Follow the sum of all gradients so far, as the authors' code does.
 
     Raises:
@@ -209,6 +209,8 @@ class AttEXploreNAA(Exploration):
 
     The attack is NAA. Features count by the class's gradient, summed over noisy copies of the image that fade
     to black. The black image's features and the scale of that sum cancel in each step and are left out.
+    Deviations: AttEXplore's code negates the weights and descends, literally a walk up the class; this one
+    goes down. Its layer is Inception's Mixed_5b, else the last convolution run; here, the last feature map.
 
     Args:
         momentum: Share of the momentum kept from step to step.

@@ -1,6 +1,8 @@
 """The interface of explanations, and the input gradient they are made of."""
 
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -107,6 +109,65 @@ def check_score(score: str) -> None:
         raise ValueError(f"Expected `score` as logit, probability or loss, but got {score}.")
 
 
+def check_counts(method: object, *names: str, least: int = 1) -> None:
+    """Refuse an option of a method that is below `least`.
+
+    Raises:
+        ValueError: If one is.
+    """
+    for name in names:
+        value = getattr(method, name)
+        if not value >= least:
+            raise ValueError(f"Expected `{name}` of at least {least}, but got {value:g}.")
+
+
+def check_baseline(baseline: float) -> None:
+    """Refuse a baseline that is not a pixel in [0, 1].
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not 0 <= baseline <= 1:
+        raise ValueError(f"Expected `baseline` in [0, 1], but got {baseline:g}. Write a grey of 128 as 0.5.")
+
+
+def in_flight(copies: int, images: int, max_batch: int) -> Iterator[range]:
+    """Yield ranges that make up `range(copies)`, each of one copy or of at most `max_batch` images.
+
+    Example:
+        >>> list(in_flight(5, images=2, max_batch=4))
+        [range(0, 2), range(2, 4), range(4, 5)]
+    """
+    together = max(1, max_batch // max(images, 1))
+    for first in range(0, copies, together):
+        yield range(first, min(first + together, copies))
+
+
+def leaf_of(image: Tensor, *, keep_graph: bool) -> Tensor:
+    """Return what to differentiate in: the image, if its graph is to be kept, or a copy that is a leaf."""
+    return image if keep_graph and image.requires_grad else image.detach().clone().requires_grad_()
+
+
+def safe_root(values: Tensor) -> Tensor:
+    """Return the square root of values of at least 0, with a derivative of zero at zero."""
+    positive = values > 0
+    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)
+
+
+def warn_of_zeros(values: Tensor, expected: str = "a gradient", effect: str = "Their maps are zero.") -> None:
+    """Warn, once, of the images whose values are all zero; for the body of `attribute`.
+
+    Args:
+        values: (N, ...), of any type; false is zero.
+        expected: What should have been there.
+        effect: A sentence on what comes of it.
+    """
+    zero = int((~values.detach().bool()[:, None].flatten(1).any(dim=1)).sum())
+    if zero:
+        message = f"Expected {expected}, but got only zeros for {zero} of {len(values)} images. {effect}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+
+
 def input_gradient(
     model: nn.Module, image: Tensor, target: Tensor, score: Score = "logit", max_batch: int | None = None
 ) -> Tensor:
@@ -127,7 +188,7 @@ def input_gradient(
     """
     keep_graph = torch.is_grad_enabled()
     with measuring():
-        source = image if keep_graph and image.requires_grad else image.detach().clone().requires_grad_()
+        source = leaf_of(image, keep_graph=keep_graph)
         classes = target.clone()
         size = max_batch or max(len(image), 1)
         gradients = []
@@ -164,7 +225,7 @@ def class_gradients(
 def _gradients_and_logits(
     model: nn.Module, image: Tensor, classes: Tensor, score: Score
 ) -> tuple[Tensor, Tensor]:
-    source = image.detach().clone().requires_grad_()
+    source = leaf_of(image, keep_graph=False)
     logits = model(source)
     totals = [class_score(logits, target, score).sum() for target in classes]
     gradients = [torch.autograd.grad(total, source, retain_graph=True)[0] for total in totals]

@@ -7,8 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.ascent import check_steps
-from lit_xai.attributions.base import Attribution, Score, check_score, class_gradients
-from lit_xai.attributions.path import Rule, path_gradient, quadrature
+from lit_xai.attributions.base import (
+    Attribution,
+    Score,
+    check_counts,
+    check_score,
+    class_gradients,
+    warn_of_zeros,
+)
+from lit_xai.attributions.path import Quadrature, path_gradient, quadrature
 from lit_xai.domain import project_linf
 from lit_xai.gate import measuring
 from lit_xai.noise import Noise
@@ -19,10 +26,13 @@ class BoundaryIG(Attribution):
     """Explain by integrated gradients from an adversarial example (BIG; Wang et al., 2022, arXiv 2103.11257).
 
     The baseline is the first iterate of a projected ascent on the cross-entropy that another class is
-    predicted for, never the image itself; where there is none within the radius, the last iterate, as in
-    AttEXplore's released comparison.
-    Deviations: the paper takes the nearest of several attacks' results, the released comparison the last
-    iterate of steps along the sum of all gradients so far.
+    predicted for, after one step at least; where there is none within the radius, the last iterate, as in
+    AttEXplore's released comparison. An image where the cross-entropy is flat, or the score on the whole
+    line, has a map of zeros, and a warning counts it.
+    Deviations: the paper takes the nearest of several attacks' results. The released comparison takes the
+    last iterate of steps along the sum of all gradients so far, of the cross-entropy of probabilities in the
+    place of logits, and integrates the probability by the trapezoid rule, where the default here is the
+    logit by Gauss-Legendre nodes.
 
     Args:
         eps: Radius of the search, in pixel units of [0, 1].
@@ -39,7 +49,7 @@ class BoundaryIG(Attribution):
     eps: float = 16 / 255
     steps: int = 50
     path_steps: int = 50
-    rule: Rule = "gauss_legendre"
+    rule: Quadrature = "gauss_legendre"
     score: Score = "logit"
     max_batch: int = 512
     differentiable: ClassVar[bool] = False
@@ -48,8 +58,7 @@ class BoundaryIG(Attribution):
         check_score(self.score)
         check_steps(self.eps, self.eps / max(self.steps, 1), self.steps)
         quadrature(self.rule, self.path_steps)
-        if self.max_batch < 1:
-            raise ValueError(f"Expected `max_batch` of at least 1, but got {self.max_batch}.")
+        check_counts(self, "max_batch")
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         with measuring(), torch.no_grad():
@@ -65,7 +74,9 @@ class BoundaryIG(Attribution):
                 path_steps=self.path_steps,
                 max_batch=self.max_batch,
             )
-            return (image - start) * gradient
+            attribution = (image - start) * gradient
+            warn_of_zeros(attribution)
+            return attribution
 
     def _boundary(self, model: nn.Module, image: Tensor, target: Tensor) -> Tensor:
         found, going = image.clone(), torch.arange(len(image), device=image.device)

@@ -1,31 +1,30 @@
 """DeepLIFT and its average over references, through captum."""
 
-import copy
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import captum.attr
 import torch
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR, maxpool2d
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution
-from lit_xai.attributions.references import check_references, draw_references
+from lit_xai.attributions.base import Attribution, check_baseline, check_counts
+from lit_xai.attributions.references import Referring
 from lit_xai.gate import measuring
-from lit_xai.models.units import SeparateUnits
+from lit_xai.models.units import SeparateUnits, SideBySidePool
 from lit_xai.noise import Noise
-from lit_xai.types import Donors
 
 
-def rescaled(model: nn.Module, pairs: int, image: Tensor, start: Tensor, target: Tensor) -> Tensor:
+def rescaled(model: nn.Module, image: Tensor, start: Tensor, target: Tensor, *, pairs: int) -> Tensor:
     """Return DeepLIFT maps by the rescale rule, through captum.
 
     Args:
         model: Maps pixels to logits.
-        pairs: Images in flight at once, each with its baseline.
         image: Pixels, (N, C, H, W).
         start: Baselines, (N, C, H, W).
         target: Class indices, (N,), int64.
+        pairs: Images in flight at once, each with its baseline.
 
     Returns:
         Detached maps, (N, C, H, W).
@@ -41,7 +40,7 @@ def rescaled(model: nn.Module, pairs: int, image: Tensor, start: Tensor, target:
         separate = SeparateUnits(model, image[:1].detach().clone())
         if curved := separate.curved():
             raise ValueError(
-                f"Expected a network of rectifiers for DeepLIFT, but got {curved[0]}, which has no rule. "
+                f"Expected a network of units with a rule for DeepLIFT, but got {curved[0]}. "
                 "Use IntegratedGradients."
             )
         method = captum.attr.DeepLift(separate)
@@ -54,15 +53,41 @@ def rescaled(model: nn.Module, pairs: int, image: Tensor, start: Tensor, target:
         )
 
 
+def _pooling_rule(
+    module: nn.Module,
+    inputs: Tensor,
+    outputs: Tensor,
+    grad_input: Tensor,
+    grad_output: Tensor,
+    eps: float,
+) -> Tensor:
+    """Return captum's multipliers, but the gradient of each image's own where it agrees with its baseline.
+
+    There captum takes that of the first image. Tensors hold the images, then their baselines; both get the
+    same multiplier, or the maps would not be complete.
+    """
+    multiplier = maxpool2d(module, inputs, outputs, grad_input, grad_output, eps)
+    image, start = inputs.chunk(2)
+    same, own = (image - start).abs() < eps, grad_input.chunk(2)[0]
+    return torch.where(torch.cat([same, same]), torch.cat([own, own]), multiplier)
+
+
+SUPPORTED_NON_LINEAR[SideBySidePool] = _pooling_rule
+
+
 @dataclass(frozen=True)
 class DeepLift(Attribution):
     """Explain by differences of units from a baseline (Shrikumar et al., 2017, arXiv 1704.02685).
 
-    captum's rescale rule, for the logit, on a network whose unit calls are modules of their own: in-place,
-    repeated and functional rectifiers, ReLU6, max-pooling right after a rectifier and max-pooling of
-    overlapping windows, which captum answers with an error, the gradient or a map that is not complete, all
-    give maps that sum to the change of the logit. A network with a unit that there is no rule for (GELU,
-    SiLU, layer norm) is refused: captum would return the gradient times the difference.
+    captum's rescale rule, for the logit, on a network whose unit calls are modules of their own, so that maps
+    sum to the change of the logit. On the network itself captum stops with an error at a rectifier called
+    twice, takes the plain gradient of functional rectifiers and ReLU6, and gives maps that are not complete
+    for two units in a row, such as a max-pooling right after a rectifier or before it, and for overlapping
+    windows. Where max-pooling sees the same in image and baseline, captum takes the gradient of the first
+    image of the batch; here each image has its own.
+    The units with a rule are ReLU, ReLU6, hard tanh, leaky ReLU, PReLU, ELU, tanh, sigmoid, softplus and
+    max-pooling. A network with another one (GELU, SiLU, layer norm) is refused: captum would return the
+    gradient times the difference.
 
     Args:
         baseline: The value of every pixel of the baseline, in [0, 1]; 0 is black.
@@ -77,17 +102,16 @@ class DeepLift(Attribution):
     differentiable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.baseline <= 1:
-            raise ValueError(f"Expected `baseline` in [0, 1], but got {self.baseline:g}.")
+        check_baseline(self.baseline)
         _check_max_batch(self.max_batch)
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         start = torch.full_like(image, self.baseline)
-        return rescaled(model, self.max_batch // 2, image, start, target)
+        return rescaled(model, image, start, target, pairs=self.max_batch // 2)
 
 
 @dataclass(frozen=True)
-class DeepLiftShap(Attribution):
+class DeepLiftShap(Referring):
     """Explain by DeepLIFT's mean over reference images (Lundberg and Lee, 2017, arXiv 1705.07874).
 
     The references are images of the data module's `donor_split`, chosen once by lot; every image is explained
@@ -107,25 +131,18 @@ class DeepLiftShap(Attribution):
     max_batch: int = 512
     seed: int = 0
     differentiable: ClassVar[bool] = False
-    _references: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.references < 1:
-            raise ValueError(f"Expected `references` of at least 1, but got {self.references}.")
+        check_counts(self, "references")
         _check_max_batch(self.max_batch)
 
-    def prepare(self, model: nn.Module, donors: Donors) -> "DeepLiftShap":
-        prepared = copy.copy(self)
-        references = draw_references(model, donors, self.references, self.seed)
-        object.__setattr__(prepared, "_references", references)
-        return prepared
-
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
-        references = check_references(self._references, image, "DeepLiftShap")
+        references = self.referred(image)
         count = len(references)
         many = image.repeat_interleave(count, dim=0)
         starts = references.repeat(len(image), 1, 1, 1)
-        maps = rescaled(model, self.max_batch // 2, many, starts, target.repeat_interleave(count))
+        classes = target.repeat_interleave(count)
+        maps = rescaled(model, many, starts, classes, pairs=self.max_batch // 2)
         return maps.view(len(image), count, *image.shape[1:]).mean(dim=1)
 
 

@@ -1,20 +1,18 @@
 """Integrated gradients, averaged over images as baselines."""
 
-import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution, Score, check_score, input_gradient
-from lit_xai.attributions.references import check_references, draw_references
+from lit_xai.attributions.base import Score, check_counts, check_score, in_flight, input_gradient
+from lit_xai.attributions.references import Referring
 from lit_xai.noise import Noise
-from lit_xai.types import Donors
 
 
 @dataclass(frozen=True)
-class ExpectedGradients(Attribution):
+class ExpectedGradients(Referring):
     """Explain by integrated gradients in expectation over baselines (Erion et al., 2021, arXiv 1906.10670).
 
     Averages (x - x') times the gradient at a random point between x and x', where x' is one of the reference
@@ -40,26 +38,16 @@ class ExpectedGradients(Attribution):
     max_batch: int = 512
     seed: int = 0
     differentiable: ClassVar[bool] = True
-    _references: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_score(self.score)
-        for name in ("samples", "references", "max_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected `{name}` of at least 1, but got {getattr(self, name)}.")
-
-    def prepare(self, model: nn.Module, donors: Donors) -> "ExpectedGradients":
-        prepared = copy.copy(self)
-        references = draw_references(model, donors, self.references, self.seed)
-        object.__setattr__(prepared, "_references", references)
-        return prepared
+        check_counts(self, "samples", "references", "max_batch")
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
-        references = check_references(self._references, image, "ExpectedGradients")
-        together = max(1, self.max_batch // max(len(image), 1))
+        references = self.referred(image)
         mean = torch.zeros_like(image)
-        for first in range(0, self.samples, together):
-            draws = [noise.child(draw) for draw in range(first, min(first + together, self.samples))]
+        for numbers in in_flight(self.samples, len(image), self.max_batch):
+            draws = [noise.child(number) for number in numbers]
             chosen = [draw.child("reference").integers(len(references)) for draw in draws]
             start = references[torch.stack(chosen)]
             share = torch.stack([draw.child("share").uniform(image[:, :1, :1, :1]) for draw in draws])

@@ -1,8 +1,7 @@
 """Walks around an image and the explanation they give, shared by AttEXplore and its variants."""
 
-import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -10,14 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_xai.attributions.base import Attribution, class_score
+from lit_xai.attributions.base import (
+    Attribution,
+    check_counts,
+    class_score,
+    in_flight,
+    leaf_of,
+    warn_of_zeros,
+)
 from lit_xai.domain import check_eps, project_linf
 from lit_xai.gate import measuring
 from lit_xai.noise import Noise
 
 Direction = Literal["descend", "ascend"]
 Objective = Literal["double_softmax", "probability", "logit"]
-Gradient = Callable[[Tensor, Tensor, int], Tensor]
+StepGradient = Callable[[Tensor, Tensor, int], Tensor]
 
 _LEAST = {"steps": 1, "max_batch": 1, "samples": 1, "scales": 1, "sigma": 0, "rho": 0, "momentum": 0}
 _SOFTMAXES = {"logit": 0, "probability": 1, "double_softmax": 2}
@@ -48,29 +54,22 @@ class Exploration(Attribution):
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
-        for name, value in vars(self).items():
-            if name in _LEAST and not value >= _LEAST[name]:
-                raise ValueError(f"Expected `{name}` of at least {_LEAST[name]}, but got {value:g}.")
+        for name, least in _LEAST.items():
+            if name in vars(self):
+                check_counts(self, name, least=least)
         check_choice(self, "direction", Direction)
         check_choice(self, "objective", Objective)
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
-        maps, flat = [], 0
         with measuring(), torch.no_grad():
-            for first in range(0, len(image), self.max_batch):
-                rows = slice(first, first + self.max_batch)
-                own = Noise(noise.seed, noise.sample_id[rows].clone())
-                found, still = self.walk(model, image[rows].detach().clone(), target[rows].clone(), own)
-                maps.append(found)
-                flat += int(still.sum())
-            if flat:
-                warnings.warn(
-                    f"Expected gradients at every step, but got only zeros at one or more for {flat} of "
-                    f"{len(image)} images. Such a gradient adds nothing to the walk and to the map.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-            return torch.cat(maps) if maps else torch.zeros_like(image)
+            maps, still = torch.zeros_like(image), torch.zeros_like(target, dtype=torch.bool)
+            for rows in in_flight(len(image), 1, self.max_batch):
+                part = slice(rows.start, rows.stop)
+                own = Noise(noise.seed, noise.sample_id[part].clone())
+                pixels, classes = image[part].detach().clone(), target[part].clone()
+                maps[part], still[part] = self.walk(model, pixels, classes, own)
+            warn_of_zeros(~still, "a gradient at every step", "Such a gradient adds nothing.")
+            return maps
 
     @property
     def sign(self) -> int:
@@ -85,22 +84,23 @@ class Exploration(Attribution):
         self,
         image: Tensor,
         start: Tensor,
-        gradient: Gradient,
+        step_gradient: StepGradient,
         *,
         momentum: float | None = None,
         accumulate: bool = False,
-        factor: Callable[[Tensor], Tensor] | None = None,
+        map_gradient: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Walk along the sign of a gradient and add up each step times what it follows.
 
         Args:
             image: Centre of the ball, pixels in [0, 1], (N, C, H, W).
             start: First point, pixels in [0, 1], (N, C, H, W). The first step is counted from `image`.
-            gradient: Takes the point, what the last step followed (zero at first) and the step's number.
+            step_gradient: Takes the point, what the last step followed (zero at first) and the step's number.
             momentum: Each step follows this share of what the last one followed, plus the gradient over its
                 mean magnitude; if None, the gradient itself.
             accumulate: Whether the sum of all gradients so far stands for the gradient.
-            factor: What a step is multiplied by, a function of its start; if None, what it follows.
+            map_gradient: Takes a step's start, returns what the step is multiplied by in the map; if None,
+                what it follows.
 
         Returns:
             The map, (N, C, H, W), and which images met a gradient of zeros, (N,), bool.
@@ -109,7 +109,7 @@ class Exploration(Attribution):
         total = followed = attribution = torch.zeros_like(image)
         still = torch.zeros(len(image), dtype=torch.bool, device=image.device)
         for step in range(self.steps):
-            found = gradient(point, followed, step)
+            found = step_gradient(point, followed, step)
             total = total + found if accumulate else found
             size = total.abs().mean(dim=(1, 2, 3), keepdim=True)
             none = size == 0
@@ -117,8 +117,8 @@ class Exploration(Attribution):
             unit = total / size.masked_fill(none, 1.0)
             followed = total if momentum is None else momentum * followed + unit
             moved = project_linf(point + self.sign * self.eps / self.steps * followed.sign(), image, self.eps)
-            weight = followed if factor is None else factor(point)
-            attribution = attribution + self.sign * (moved - before) * weight
+            multiplier = followed if map_gradient is None else map_gradient(point)
+            attribution = attribution + self.sign * (moved - before) * multiplier
             point = before = moved
         return attribution, still
 
@@ -126,7 +126,7 @@ class Exploration(Attribution):
 def gradient_of(score: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     """Return the gradient of each image's score, (N, C, H, W), for a function that returns (N,)."""
     with torch.enable_grad():
-        leaf = image.detach().requires_grad_()
+        leaf = leaf_of(image, keep_graph=False)
         (gradient,) = torch.autograd.grad(score(leaf).sum(), leaf)
     return gradient
 
@@ -136,13 +136,6 @@ def score_gradient(
 ) -> Tensor:
     """Return the gradient of the class's entry of the objective with respect to each pixel, (N, C, H, W)."""
     return gradient_of(lambda leaf: class_score(softened(logits(leaf), objective), target, "logit"), image)
-
-
-def in_flight(copies: int, images: int, max_batch: int) -> Iterator[range]:
-    """Yield ranges that make up `range(copies)`, each of one copy or of at most `max_batch` images."""
-    together = max(1, max_batch // images)
-    for first in range(0, copies, together):
-        yield range(first, min(first + together, copies))
 
 
 def softened(logits: Tensor, objective: Objective) -> Tensor:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution, Score, check_score, input_gradient
+from lit_xai.attributions.base import Attribution, Score, check_baseline, check_score, input_gradient
 from lit_xai.noise import Noise
 
 
@@ -31,10 +31,7 @@ class FastIG(Attribution):
 
     def __post_init__(self) -> None:
         check_score(self.score)
-        if not 0 <= self.baseline <= 1:
-            raise ValueError(
-                f"Expected `baseline` in [0, 1], but got {self.baseline:g}. Write a grey of 128 as 0.5."
-            )
+        check_baseline(self.baseline)
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         return (image - self.baseline) * input_gradient(model, image, target, self.score)

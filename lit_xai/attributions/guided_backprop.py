@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from lit_xai.attributions.base import Attribution, Score, check_score, class_score
+from lit_xai.attributions.base import Attribution, Score, check_score, class_score, leaf_of
 from lit_xai.gate import measuring
 from lit_xai.models.softplus import network_of, sharpness_of, smooth_version
 from lit_xai.noise import Noise
@@ -86,7 +86,7 @@ class GuidedBackprop(Attribution):
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         keep_graph = torch.is_grad_enabled()
         with measuring():
-            source = image if keep_graph and image.requires_grad else image.detach().clone().requires_grad_()
+            source = leaf_of(image, keep_graph=keep_graph)
             with _guided_logits(model, source) as logits:
                 scores = class_score(logits, target.clone(), self.score)
                 (gradient,) = torch.autograd.grad(scores.sum(), source, create_graph=keep_graph)

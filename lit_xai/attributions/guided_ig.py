@@ -6,7 +6,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution, Score, check_score, input_gradient
+from lit_xai.attributions.base import (
+    Attribution,
+    Score,
+    check_baseline,
+    check_counts,
+    check_score,
+    input_gradient,
+    warn_of_zeros,
+)
 from lit_xai.gate import measuring
 from lit_xai.noise import Noise
 
@@ -54,7 +62,8 @@ class GuidedIG(Attribution):
     At every step the features of the smallest gradients move first, until the path has come as near to the
     image as a straight one would, and no feature leaves a band around the straight line. Deviations: every
     sample of a batch walks its own path at the same time, where the authors explain one image at a time;
-    a feature's place is its distance from the baseline, so sums differ from theirs by rounding.
+    a feature's place is its distance from the baseline, so sums differ from theirs by rounding. An image
+    whose every gradient is zero has a map of zeros, and a warning counts it.
 
     Args:
         path_steps: Gradients along the path.
@@ -76,19 +85,18 @@ class GuidedIG(Attribution):
 
     def __post_init__(self) -> None:
         check_score(self.score)
-        if self.path_steps < 1:
-            raise ValueError(f"Expected `path_steps` of at least 1, but got {self.path_steps}.")
+        check_counts(self, "path_steps")
+        check_baseline(self.baseline)
         if not 0 < self.fraction <= 1:
             raise ValueError(f"Expected `fraction` in (0, 1], but got {self.fraction:g}.")
-        for name, value in {"max_dist": self.max_dist, "baseline": self.baseline}.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"Expected `{name}` in [0, 1], but got {value:g}.")
+        if not 0 <= self.max_dist <= 1:
+            raise ValueError(f"Expected `max_dist` in [0, 1], but got {self.max_dist:g}.")
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         with measuring(), torch.no_grad():
             line = image.detach().flatten(1).double() - self.baseline
             length, sign = line.abs(), line.sign()
-            gone, attribution = torch.zeros_like(line), torch.zeros_like(line)
+            gone = attribution = total = torch.zeros_like(line)
             for step in range(1, self.path_steps + 1):
                 point = (self.baseline + sign * gone).to(image.dtype).view_as(image)
                 gradient = input_gradient(model, point, target, self.score).flatten(1)
@@ -98,5 +106,6 @@ class GuidedIG(Attribution):
                 need = (share * length - least).sum(dim=1, keepdim=True)
                 moved = advance(least, high * length, gradient.abs(), need, self.fraction)
                 attribution = attribution + (moved - gone) * gradient
-                gone = moved
+                gone, total = moved, total + gradient.abs()
+            warn_of_zeros(total)
             return (sign * attribution).to(image.dtype).view_as(image)

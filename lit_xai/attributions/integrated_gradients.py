@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution, Score, check_score
-from lit_xai.attributions.path import Rule, path_gradient, quadrature
+from lit_xai.attributions.base import Attribution, Score, check_baseline, check_counts, check_score
+from lit_xai.attributions.path import Quadrature, path_gradient, quadrature
 from lit_xai.noise import Noise
 
 
@@ -46,7 +46,7 @@ class IntegratedGradients(Attribution):
     """
 
     path_steps: int = 50
-    rule: Rule = "gauss_legendre"
+    rule: Quadrature = "gauss_legendre"
     baseline: float | Path = 0.0
     score: Score = "logit"
     max_batch: int = 512
@@ -55,15 +55,12 @@ class IntegratedGradients(Attribution):
     def __post_init__(self) -> None:
         check_score(self.score)
         quadrature(self.rule, self.path_steps)
-        if self.max_batch < 1:
-            raise ValueError(f"Expected `max_batch` of at least 1, but got {self.max_batch}.")
+        check_counts(self, "max_batch")
         if isinstance(self.baseline, Path):
             if not self.baseline.is_file():
                 raise FileNotFoundError(f"Expected `baseline` as an image file, but got {self.baseline}.")
-        elif not 0 <= self.baseline <= 1:
-            raise ValueError(
-                f"Expected `baseline` in [0, 1], but got {self.baseline:g}. Write a grey of 128 as 0.5."
-            )
+        else:
+            check_baseline(self.baseline)
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         start = self._start(image)

@@ -1,6 +1,6 @@
 """Layer-wise relevance propagation."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from lit_xai.attributions.base import Attribution, class_score
+from lit_xai.attributions.base import Attribution, class_score, leaf_of
 from lit_xai.attributions.relevance import Rule, away_from_zero, linear_of, redistribute, terms_of
 from lit_xai.gate import measuring
 from lit_xai.models.operations import Kind, Operation
@@ -36,9 +36,9 @@ class LayerwiseRelevance(Attribution):
 
     Args:
         first: Rule of the layer that sees the pixels: `z_box`, or one of the others.
-        convolution: Rule of convolutions: `alpha1_beta0` (positive contributions), `z_plus` (positive
-            weights, for networks whose layers put out no negative values) or `epsilon` (all contributions,
-            biases too); under `epsilon`, means and sums too share by contribution.
+        convolution: Rule of convolutions: `alpha1_beta0` (positive contributions), `z_plus` (those of
+            positive inputs only, the same behind rectifiers) or `epsilon` (all contributions, biases too);
+            under `epsilon`, means and sums too share by contribution.
         dense: Rule of dense layers, one of the same.
         epsilon: How far an output is moved away from zero under the rule `epsilon`, as a share of the root
             mean square of the layer's outputs for that image.
@@ -66,7 +66,7 @@ class LayerwiseRelevance(Attribution):
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         keep_graph = torch.is_grad_enabled()
         with measuring():
-            source = image if keep_graph and image.requires_grad else image.detach().clone()
+            source = leaf_of(image, keep_graph=keep_graph)
             target = target.clone()
             passed = trace(model, source)
             check_operations(passed)
@@ -100,12 +100,6 @@ class _Walk:
             for slot in operation.inputs:
                 self.users.setdefault(slot, []).append(operation)
         self.first = next((one for one in passed.operations if one.kind is Kind.LINEAR), None)
-        self.steps: dict[Kind, Callable[[Operation, list[Tensor | None]], list[Tensor]]] = {
-            Kind.LINEAR: self._linear,
-            Kind.MEAN: self._linear,
-            Kind.SUM: self._sum,
-            Kind.MOVE: passed.pull,
-        }
 
     def back(self, target: Tensor) -> Tensor:
         """Return the relevance of the pixels for the classes, (N,)."""
@@ -115,31 +109,39 @@ class _Walk:
         for operation in reversed(self.passed.operations):
             given = [self.relevance[slot] for slot in operation.outputs]
             if any(part is not None for part in given):
-                step = self.steps.get(operation.kind, self._unit)
-                for slot, part in zip(operation.inputs, step(operation, given), strict=True):
+                for slot, part in zip(operation.inputs, self._step(operation, given), strict=True):
                     before = self.relevance[slot]
                     self.relevance[slot] = part if before is None else before + part
         pixels = self.relevance[0]
         assert pixels is not None
         return pixels
 
-    def _unit(self, operation: Operation, given: list[Tensor | None]) -> list[Tensor]:
-        return [part for part in given if part is not None]
-
-    def _linear(self, operation: Operation, given: list[Tensor | None]) -> list[Tensor]:
+    def _step(self, operation: Operation, given: list[Tensor | None]) -> Sequence[Tensor]:
+        """Return the relevance of an operation's inputs, of which that of its outputs is given."""
+        if operation.kind is Kind.MOVE:
+            return self.passed.pull(operation, given)
         (relevance,) = given
         assert relevance is not None
-        users = self.users.get(operation.outputs[0], [])
-        norm = users[0] if len(users) == 1 and users[0].kind is Kind.NORM else None
-        linear = linear_of(operation, norm if operation.kind is Kind.LINEAR else None)
+        if operation.kind in (Kind.LINEAR, Kind.MEAN):
+            return [self._linear(operation, relevance)]
+        return self._sum(operation, relevance) if operation.kind is Kind.SUM else [relevance]
+
+    def _linear(self, operation: Operation, relevance: Tensor) -> Tensor:
+        linear = linear_of(operation, self._norm(operation))
         rule = self._rule(operation)
         box = self._box(operation) if rule == "z_box" else None
         terms = terms_of(linear, self.passed.values[operation.inputs[0]], rule, box)
-        return [redistribute(linear, terms, relevance, self.rules.epsilon if rule == "epsilon" else 0.0)]
+        return redistribute(linear, terms, relevance, self.rules.epsilon if rule == "epsilon" else 0.0)
 
-    def _sum(self, operation: Operation, given: list[Tensor | None]) -> list[Tensor]:
-        (relevance,) = given
-        assert relevance is not None
+    def _norm(self, operation: Operation) -> Operation | None:
+        """Return the batch norm of a layer's own outputs, if nothing else uses them."""
+        users = self.users.get(operation.outputs[0], [])
+        # Batch norm counts channels along axis 1, which is not where a dense layer of tokens has its outputs.
+        by_channel = operation.name != "linear" or self.passed.values[operation.outputs[0]].ndim == 2
+        alone = operation.kind is Kind.LINEAR and len(users) == 1 and users[0].kind is Kind.NORM
+        return users[0] if alone and by_channel else None
+
+    def _sum(self, operation: Operation, relevance: Tensor) -> Sequence[Tensor]:
         parts = [self.passed.values[slot] for slot in operation.inputs]
         if parts[0].shape != parts[1].shape:
             shapes = " and ".join(str(tuple(part.shape)) for part in parts)

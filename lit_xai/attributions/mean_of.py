@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution
+from lit_xai.attributions.base import Attribution, safe_root
 from lit_xai.noise import Noise
 from lit_xai.types import Donors
 
@@ -41,8 +41,7 @@ def variance_weighted(members: Tensor, spread: float) -> Tensor:
     scaled = members * math.prod(members.shape[-2:])
     # From differences of pairs, so that equal members have no deviation, not even one of rounding.
     variance = sum((one - other) ** 2 for one, other in combinations(scaled, 2)) / len(scaled) ** 2
-    # The root has no derivative at zero.
-    deviation = torch.where(variance > 0, torch.where(variance > 0, variance, 1.0).sqrt(), 0.0)
+    deviation = safe_root(torch.as_tensor(variance))
     typical = deviation.mean(dim=(2, 3), keepdim=True)
     floor = torch.finfo(scaled.dtype).eps ** 0.5
     return shares(scaled.mean(dim=0) / (deviation + spread * typical + floor))

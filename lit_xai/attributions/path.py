@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Score, input_gradient
+from lit_xai.attributions.base import Score, in_flight, input_gradient
 
-Rule = Literal["right", "midpoint", "trapezoid", "gauss_legendre"]
+Quadrature = Literal["right", "midpoint", "trapezoid", "gauss_legendre"]
 
 
-def quadrature(rule: Rule, path_steps: int) -> tuple[list[float], list[float]]:
+def quadrature(rule: Quadrature, path_steps: int) -> tuple[list[float], list[float]]:
     """Return nodes in [0, 1] and weights that sum to one.
 
     Args:
@@ -57,7 +57,7 @@ def path_gradient(
     target: Tensor,
     *,
     score: Score,
-    rule: Rule,
+    rule: Quadrature,
     path_steps: int,
     max_batch: int,
 ) -> Tensor:
@@ -80,10 +80,9 @@ def path_gradient(
         (completeness).
     """
     nodes, weights = quadrature(rule, path_steps)
-    together = max(1, max_batch // max(len(end), 1))
     mean = torch.zeros_like(end)
-    for first in range(0, path_steps, together):
-        chosen = slice(first, first + together)
+    for steps in in_flight(path_steps, len(end), max_batch):
+        chosen = slice(steps.start, steps.stop)
         node, weight = (end.new_tensor(values[chosen]).view(-1, 1, 1, 1, 1) for values in (nodes, weights))
         points = start + node * (end - start)
         classes = target.repeat(len(points))

@@ -1,8 +1,12 @@
 """Reference images, drawn by lot from the donors."""
 
+import copy
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
+from lit_xai.attributions.base import Attribution
 from lit_xai.gate import measuring, on_network
 from lit_xai.noise import Noise
 from lit_xai.types import Batch, Donors
@@ -66,3 +70,27 @@ def check_references(references: Tensor | None, image: Tensor, method: str) -> T
             f"{tuple(references.shape[1:])}. Prepare {method} with donors of that shape."
         )
     return references.to(image)
+
+
+class Referring(Attribution):
+    """An explanation method that refers to images of the donors, chosen once by lot.
+
+    Attributes:
+        references: Images to choose.
+        seed: Of the choice.
+    """
+
+    references: int
+    seed: int
+    # Without a place among the settings: two methods that differ here only are equal.
+    _references: Tensor | None = None
+
+    def prepare(self, model: nn.Module, donors: Donors) -> Self:
+        prepared = copy.copy(self)
+        references = draw_references(model, donors, self.references, self.seed)
+        object.__setattr__(prepared, "_references", references)
+        return prepared
+
+    def referred(self, image: Tensor) -> Tensor:
+        """Return the references of images (N, C, H, W): see `check_references`."""
+        return check_references(self._references, image, type(self).__name__)

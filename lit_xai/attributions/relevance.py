@@ -1,12 +1,14 @@
 """How one operation hands relevance back from its output to its inputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lit_xai.attributions.base import safe_root
 from lit_xai.models.operations import Operation
 
 Rule = Literal["z_plus", "alpha1_beta0", "epsilon", "z_box"]
@@ -72,8 +74,8 @@ def fold(weight: Tensor, bias: Tensor | None, norm: Operation) -> tuple[Tensor, 
     """Return weights and bias of a linear operation that does what it and the batch norm after it do."""
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
     mean, variance, scale, shift = (norm.argument(place, names[place]) for place in range(1, 5))
-    eps = norm.argument(7, "eps")
-    factor = (variance + (1e-5 if eps is None else eps)).rsqrt()
+    eps = norm.argument(7, "eps", 1e-5)
+    factor = (variance + eps).rsqrt()
     factor = factor if scale is None else factor * scale
     moved = (-mean if bias is None else bias - mean) * factor
     moved = moved if shift is None else moved + shift
@@ -88,26 +90,19 @@ def terms_of(linear: Linear, point: Tensor, rule: Rule, box: tuple[Tensor, Tenso
         point: Its inputs.
         rule: The rule.
         box: The smallest and largest inputs there can be, for `z_box`.
-
-    Raises:
-        ValueError: If the rule is `z_plus` and an input is negative.
     """
     weight = linear.weight
     if rule == "epsilon":
         return [Term(point, weight, linear.bias)]
     if weight is None:
         return [Term(point.abs(), None)]
-    positive, negative = weight.clamp(min=0), weight.clamp(max=0)
     if rule == "z_box" and box is not None:
-        low, high = box
-        return [Term(point, weight), Term(low, positive, sign=-1.0), Term(high, negative, sign=-1.0)]
+        low, high = Term(box[0], weight.clamp(min=0), sign=-1.0), Term(box[1], weight.clamp(max=0), sign=-1.0)
+        return [Term(point, weight), low, high]
     if not bool((point < 0).any()):
-        return [Term(point, positive)]
-    if rule == "z_plus":
-        raise ValueError(
-            "Expected inputs of at least 0 for the rule z_plus, but got negative ones. Use alpha1_beta0."
-        )
-    return [Term(point.clamp(min=0), positive), Term(point.clamp(max=0), negative)]
+        return [Term(point, weight.clamp(min=0))]
+    positive = Term(point.clamp(min=0), weight.clamp(min=0))
+    return [positive] if rule == "z_plus" else [positive, Term(point.clamp(max=0), weight.clamp(max=0))]
 
 
 def redistribute(linear: Linear, terms: Sequence[Term], relevance: Tensor, epsilon: float) -> Tensor:
@@ -125,23 +120,25 @@ def redistribute(linear: Linear, terms: Sequence[Term], relevance: Tensor, epsil
     keep_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         points = [
-            term.point
-            if keep_graph and term.point.requires_grad
-            else term.point.detach().clone().requires_grad_()
+            term.point if keep_graph and term.point.requires_grad else term.point.detach().requires_grad_()
             for term in terms
         ]
         outputs = [
             linear.apply(point, term.weight, term.bias) for point, term in zip(points, terms, strict=True)
         ]
-    total = torch.stack([term.sign * output for term, output in zip(terms, outputs, strict=True)]).sum(dim=0)
+    total = _sum(term.sign * output for term, output in zip(terms, outputs, strict=True))
     share = relevance / away_from_zero(total, epsilon)
     pulled = torch.autograd.grad(
         outputs, points, [term.sign * share for term in terms], create_graph=keep_graph
     )
-    return torch.stack([point * gradient for point, gradient in zip(points, pulled, strict=True)]).sum(dim=0)
+    return _sum(point * gradient for point, gradient in zip(points, pulled, strict=True))
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, parts)
 
 
 def away_from_zero(values: Tensor, epsilon: float) -> Tensor:
     """Move values away from zero by a share of the root mean square of each sample, and by a trifle."""
-    size = values.square().mean(dim=tuple(range(1, values.ndim)), keepdim=True).sqrt() if epsilon else 0.0
+    size = safe_root(values.square().mean(dim=tuple(range(1, values.ndim)), keepdim=True)) if epsilon else 0.0
     return values + (epsilon * size + _TINY) * torch.where(values < 0, -1.0, 1.0).to(values)

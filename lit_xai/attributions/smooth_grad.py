@@ -6,7 +6,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution, Score, check_score, input_gradient
+from lit_xai.attributions.base import (
+    Attribution,
+    Score,
+    check_counts,
+    check_score,
+    in_flight,
+    input_gradient,
+)
 from lit_xai.noise import Noise
 
 
@@ -36,18 +43,13 @@ class SmoothGrad(Attribution):
 
     def __post_init__(self) -> None:
         check_score(self.score)
-        if self.samples < 1:
-            raise ValueError(f"Expected `samples` of at least 1, but got {self.samples}.")
+        check_counts(self, "samples", "max_batch")
         if not self.sigma > 0:
             raise ValueError(f"Expected `sigma` above 0, but got {self.sigma:g}. Use Saliency for no noise.")
-        if self.max_batch < 1:
-            raise ValueError(f"Expected `max_batch` of at least 1, but got {self.max_batch}.")
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
-        together = max(1, self.max_batch // max(len(image), 1))
         mean = torch.zeros_like(image)
-        for first in range(0, self.samples, together):
-            draws = range(first, min(first + together, self.samples))
+        for draws in in_flight(self.samples, len(image), self.max_batch):
             noisy = torch.cat([image + self.sigma * noise.child(draw).normal(image) for draw in draws])
             gradient = input_gradient(model, noisy, target.repeat(len(draws)), self.score, self.max_batch)
             mean = mean + gradient.unflatten(0, (len(draws), len(image))).sum(dim=0) / self.samples

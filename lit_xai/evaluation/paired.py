@@ -19,12 +19,15 @@ def paired_tables(samples: pd.DataFrame) -> str:
             `constant_map` and `random_map` among them.
 
     Returns:
-        A table for each metric. Rows are sorted by the mean; an interval covers the mean of the paired
-        differences (Student's t), all intervals of the page together with 95 % (Bonferroni).
+        A table for each metric. Rows are sorted by the mean, the highest first; an interval covers the mean
+        of the paired differences (Student's t), all intervals of the page together with 95 % (Bonferroni).
 
     Raises:
-        ValueError: If a control is missing.
+        ValueError: If a control is missing, or there are several checkpoints or attacks.
     """
+    for column in ("checkpoint", "attack"):
+        if samples[column].nunique() > 1:
+            raise ValueError(f"Expected one {column}, but got {', '.join(sorted(set(samples[column])))}.")
     if missing := " and ".join(name for name in CONTROLS if name not in set(samples["attribution"])):
         raise ValueError(f"Expected {' and '.join(CONTROLS)} among the explanations, but got no {missing}.")
     metrics = [name for name in dict.fromkeys(samples["metric"]) if name not in ("excluded", "failed")]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_xai.models.softplus import network_of
 
-_MOST_PREFIX_TOKENS = 16
+_MOST_PREFIX_TOKENS = 8
 
 
 def activation_at(model: nn.Module, image: Tensor, layer: str | None) -> tuple[Tensor, Tensor]:
@@ -22,16 +22,21 @@ def activation_at(model: nn.Module, image: Tensor, layer: str | None) -> tuple[T
         model: Maps pixels to logits. Names refer to the network inside a `SoftplusTwin`.
         image: Pixels, (N, C, H, W).
         layer: The dotted name of a module. If None, the last one, in order of execution, whose output is a
-            feature map: (N, F, h, w) of more than one place, no larger than the image, and F is not the
-            number of logits, for that would be a map of class scores. Where an attention module (a class
-            whose name contains Attention) saw tokens after it, the tokens that the last such module saw.
+            feature map: (N, F, h, w) of more than one place, no larger than the image and, unless it is a
+            single row or column, with strides in height and width that differ by at most a factor of 4. Maps
+            with a channel for each logit do not count if the mean or the maximum of the last of them over its
+            places is the logits. Where a module saw or put out tokens after the map, (N, T, D) with T > 1, it
+            is what the last attention module (a class whose name contains Attention) sees. The last map may
+            lie inside a block whose output has a single place, as in Inception networks on small images:
+            name a `layer` before that block then.
 
     Returns:
         Logits, (N, K), and the activation, of any shape.
 
     Raises:
         ValueError: If no module has that name, or the module does not run exactly once or returns no tensor;
-            if `layer` is None and there is neither a feature map nor tokens.
+            if `layer` is None and there is neither a feature map nor a token, or there are tokens at the end
+            but no attention module that sees those of each image, unchanged afterwards.
     """
     if layer is None:
         return _last_features(model, image)
@@ -59,8 +64,8 @@ def activation_at(model: nn.Module, image: Tensor, layer: str | None) -> tuple[T
 def token_grid(activation: Tensor, image: Tensor) -> Tensor:
     """Lay tokens out on the grid of patches that they stand for.
 
-    The grid is the largest one of square patches that tiles the image and has no more places than there are
-    tokens. The tokens left over stand in front: a class token and registers.
+    The patches are square and tile the image. The tokens that the grid leaves over, at most 8, stand in
+    front: a class token and registers.
 
     Args:
         activation: Tokens, (N, T, D), row by row; or a feature map, (N, F, h, w), which is returned as it is.
@@ -70,8 +75,8 @@ def token_grid(activation: Tensor, image: Tensor) -> Tensor:
         The map, (N, D, h, w), with h / w = H / W.
 
     Raises:
-        ValueError: If the activation has another shape, or if no grid of at least two places fits the tokens
-            but for 16 in front.
+        ValueError: If the activation has another shape, or if no grid of at least two places fits, or
+            several do.
     """
     if activation.ndim == 4:
         return activation
@@ -82,17 +87,26 @@ def token_grid(activation: Tensor, image: Tensor) -> Tensor:
             f"for {len(image)} images. Name another `layer`."
         )
     tokens = activation.shape[1]
-    for patch in range(1, math.gcd(height, width) + 1):
-        rows, columns = height // patch, width // patch
-        prefix = tokens - rows * columns
-        if rows * patch == height and columns * patch == width and prefix >= 0:
-            if prefix > _MOST_PREFIX_TOKENS or rows * columns == 1:
-                break
-            return activation[:, prefix:].transpose(1, 2).reshape(*activation.shape[::2], rows, columns)
-    raise ValueError(
-        f"Expected tokens on a grid of square patches, but got {tokens} tokens for an image of "
-        f"{height} x {width}. Name another `layer`."
-    )
+    grids = _grids(tokens, height, width)
+    if len(grids) != 1:
+        fits = "which fit " + " and ".join(f"{h} x {w}" for h, w in grids) if grids else "which fit none"
+        raise ValueError(
+            f"Expected tokens on one grid of square patches, but got {tokens} tokens for an image of "
+            f"{height} x {width}, {fits}. Name a `layer` that puts out a feature map."
+        )
+    rows, columns = grids[0]
+    places = activation[:, tokens - rows * columns :]
+    return places.transpose(1, 2).reshape(*activation.shape[::2], rows, columns)
+
+
+def _grids(tokens: int, height: int, width: int) -> list[tuple[int, int]]:
+    common = math.gcd(height, width)
+    grids = [(height // size, width // size) for size in range(1, common + 1) if common % size == 0]
+    return [
+        (rows, columns)
+        for rows, columns in grids
+        if rows * columns > 1 and 0 <= tokens - rows * columns <= _MOST_PREFIX_TOKENS
+    ]
 
 
 def _named(network: nn.Module, layer: str) -> nn.Module:
@@ -118,7 +132,7 @@ def _last_features(model: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
             if "Attention" in type(module).__name__:
                 hooks.enter_context(module.register_forward_hook(seen.tokens, with_kwargs=True))
         logits = model(image)
-    return logits, seen.last(classes=logits.shape[1])
+    return logits, seen.last(logits)
 
 
 class _Seen:
@@ -126,19 +140,21 @@ class _Seen:
 
     def __init__(self, image: Tensor) -> None:
         self.image = image
-        self.moment = 0
+        self.moment = self.last_tokens = 0
         self.maps: dict[int, tuple[int, Tensor]] = {}
-        self.attended: tuple[int, Tensor, bool] | None = None
+        self.attended: Tensor | None = None
 
     def output(self, _module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
         self.moment += 1
-        if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != len(self.image):
+        if not isinstance(output, Tensor):
             return None
-        _, channels, *size = output.shape
-        if math.prod(size) <= 1 or any(a > b for a, b in zip(size, self.image.shape[2:], strict=True)):
+        # Tokens may also come in windows or before the samples, (T, N, D).
+        if output.ndim == 3 and (len(output) != len(self.image) or output.shape[1] > 1):
+            self.last_tokens = self.moment
+        if not self._is_map(output):
             return None
         own = output.clone()
-        self.maps[channels] = (self.moment, own)
+        self.maps[output.shape[1]] = (self.moment, own)
         return own.clone()
 
     def tokens(
@@ -147,20 +163,46 @@ class _Seen:
         given = next((value for value in (*inputs, *options.values()) if isinstance(value, Tensor)), None)
         if given is not None and given.ndim == 3:
             self.moment += 1
-            by_sample = getattr(module, "batch_first", True) and len(given) == len(self.image)
-            self.attended = (self.moment, given, bool(by_sample))
-            self.version = given._version
+            self.last_tokens = self.moment
+            self.attended, self.version = given, given._version
+            self.by_sample = getattr(module, "batch_first", True) and len(given) == len(self.image)
 
-    def last(self, classes: int) -> Tensor:
-        maps = [found for channels, found in self.maps.items() if channels != classes]
+    def last(self, logits: Tensor) -> Tensor:
+        maps = [found for found in self.maps.values() if not _pools_to(found[1], logits)]
         moment, activation = max(maps, key=lambda found: found[0], default=(0, None))
-        if self.attended is not None and self.attended[0] > moment:
-            _, tokens, by_sample = self.attended
-            # Tokens of windows are no tokens of images, and a tensor written over is no layer's output.
-            activation = tokens if by_sample and tokens._version == self.version else None
+        if self.last_tokens > moment:
+            return self._last_attended()
         if activation is None:
             raise ValueError(
                 "Expected a network with a feature map or tokens, but found none before the pooling. "
                 "Name a `layer`: `dict(model.named_modules())` lists them."
             )
         return activation
+
+    def _is_map(self, output: Tensor) -> bool:
+        if output.ndim != 4 or len(output) != len(self.image):
+            return False
+        rows, columns = output.shape[2:]
+        height, width = self.image.shape[2:]
+        if rows * columns <= 1 or rows > height or columns > width:
+            return False
+        # Where channels stand last, (N, h, w, F), they pass for columns, but for far too many of them.
+        return min(rows, columns) == 1 or 1 / 4 <= (rows * width) / (columns * height) <= 4
+
+    def _last_attended(self) -> Tensor:
+        # Tokens of windows are no tokens of images, and a tensor written over is no layer's output.
+        if self.attended is None or not self.by_sample or self.attended._version != self.version:
+            raise ValueError(
+                "Expected attention in a network of tokens, but found no module with Attention in the name "
+                "of its class that sees the tokens of each image. "
+                "Name a `layer`: `dict(model.named_modules())` lists them."
+            )
+        return self.attended
+
+
+def _pools_to(activation: Tensor, logits: Tensor) -> bool:
+    if activation.shape[:2] != logits.shape or not len(logits):
+        return False
+    close = 1e-3 * logits.detach().abs().max()
+    values = activation.detach().flatten(2)
+    return any(bool(((pooled - logits).abs() <= close).all()) for pooled in (values.mean(2), values.amax(2)))

@@ -22,6 +22,7 @@ class Kind(Enum):
     UNIT = frozenset(
         {
             *("relu", "relu6", "hardtanh", "leaky_relu", "softplus", "gelu", "silu", "elu", "selu", "celu"),
+            "prelu",
             *("mish", "hardswish", "tanh", "sigmoid", "dropout", "dropout2d", "clone", "contiguous"),
             *("add", "sub", "mul", "div", "neg", "__rsub__", "to", "float", "double"),
         }
@@ -32,7 +33,7 @@ class Kind(Enum):
         {
             *("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "flatten", "reshape", "view"),
             *("permute", "transpose", "squeeze", "unsqueeze", "cat", "pad", "chunk", "split", "unbind"),
-            *("__getitem__", "copy", "flip"),
+            *("__getitem__", "copy", "flip", "roll", "stack", "expand", "repeat", "unflatten", "movedim"),
         }
     )
     OTHER = frozenset[str]()
@@ -72,15 +73,18 @@ class Operation:
     @cached_property
     def kind(self) -> Kind:
         """What it does to the values that depend on the image."""
-        kinds = [kind for kind in Kind if self.name in kind.value]
-        if len(self.inputs) > 1:
-            several = (Kind.MOVE,) if "alpha" in self.options else (Kind.SUM, Kind.MOVE)
-            kinds = [kind for kind in kinds if kind in several]
-        return kinds[0] if kinds else Kind.OTHER
+        leaves = tree_leaves((self.arguments, self.options))
+        if sum(isinstance(leaf, Slot) for leaf in leaves) == 1:
+            allowed = set(Kind) - {Kind.SUM}
+        elif len(self.inputs) > 1 and "alpha" not in self.options:
+            allowed = {Kind.SUM, Kind.MOVE}
+        else:
+            allowed = {Kind.MOVE}
+        return next((kind for kind in Kind if kind in allowed and self.name in kind.value), Kind.OTHER)
 
-    def argument(self, position: int, name: str) -> Any:
-        """Return an argument, given by position or by name; None if it is left out."""
-        return self.arguments[position] if position < len(self.arguments) else self.options.get(name)
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """Return an argument, given by position or by name, or the default if it is left out."""
+        return self.arguments[position] if position < len(self.arguments) else self.options.get(name, default)
 
     def run(self, value: Callable[[int], Tensor]) -> Any:
         """Call the function on the values of its inputs' slots."""

@@ -15,8 +15,9 @@ class SoftplusTwin(nn.Module):
 
     Rectifier networks are piecewise linear, so their gradient maps have no gradient to attack. The twin calls
     the given network, with its own weights, and replaces each rectifier call, whether a module, a function or
-    a method makes it: ReLU by softplus(x), ReLU6 by softplus(x) - softplus(x - 6), leaky ReLU of slope s by s
-    x + (1 - s) softplus(x). A network of curved activations (GELU, SiLU) runs unchanged.
+    a method makes it: ReLU by softplus(x), ReLU6 by softplus(x) - softplus(x - 6), leaky ReLU and PReLU of
+    slope s by s x + (1 - s) softplus(x). A network of curved activations (GELU, SiLU) runs unchanged, and so
+    does what is no rectifier by name (clamp, threshold, maximum).
 
     Attributes:
         smoothed: Whether a pass has replaced any rectifier.
@@ -96,6 +97,11 @@ def _leaky_relu(beta: float, input: Tensor, negative_slope: float = 0.01, inplac
     return _write(line + (1 - negative_slope) * functional.softplus(input.clone(), beta), input, inplace)
 
 
+def _prelu(beta: float, input: Tensor, weight: Tensor) -> Tensor:
+    slope = weight.view(1, -1, *[1] * (input.ndim - 2)) if input.ndim > 1 else weight
+    return slope * input + (1 - slope) * functional.softplus(input, beta)
+
+
 _SMOOTH: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
     functional.relu: _relu,
     torch.relu: _relu,
@@ -103,6 +109,7 @@ _SMOOTH: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
     functional.relu6: _relu6,
     functional.hardtanh: _hardtanh,
     functional.leaky_relu: _leaky_relu,
+    functional.prelu: _prelu,
 }
 _SMOOTH_IN_PLACE: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
     torch.relu_: _relu,

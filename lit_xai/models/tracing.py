@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +12,14 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from lit_xai.models.operations import Kind, Operation, Slot
-from lit_xai.models.softplus import network_of, sharpness_of, smooth_version
+from lit_xai.models.operations import Operation, Slot
+from lit_xai.models.softplus import SoftplusTwin, network_of, sharpness_of, smooth_version
 
 _INPLACE_AT: dict[Any, int] = {
     function: list(inspect.signature(function).parameters).index("inplace")
     for _, function in inspect.getmembers(functional, inspect.isfunction)
     if "inplace" in inspect.signature(function).parameters
 }
-
-_WRITES_OVER_A_PART = (
-    "Expected a network that writes over whole tensors only, but it writes over a part of one. "
-    "Use a copy there, or an attribution that needs no rules, such as IntegratedGradients."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,25 +63,27 @@ def trace(model: nn.Module, image: Tensor) -> Trace:
     """Run a network once and record every operation whose result depends on the image.
 
     PyTorch calls are recorded whoever makes them, a module, a function or a method, so a unit that is used
-    twice is two operations. Values that the network writes over are kept as they were. The rectifiers of a
-    `SoftplusTwin` are recorded as single smooth operations.
+    twice is two operations. Nothing is written over: the new value stands for the old one. The rectifiers of
+    a `SoftplusTwin` are recorded as single smooth operations.
 
     Args:
         model: Maps pixels to logits.
-        image: Pixels, (N, C, H, W). It needs no gradient of its own.
+        image: Pixels, (N, C, H, W).
 
     Returns:
         The pass, with the graph that `Trace.pull` walks.
 
     Raises:
-        ValueError: If the network writes over a part of a tensor, its logits do not depend on the image, or
-            its batch norm uses the statistics of the batch, so that no image is alone.
+        ValueError: If the network writes over a part of a tensor, is in training mode, calls what PyTorch
+            cannot record (an autograd function of one's own, a script), or does not return logits.
     """
     with torch.enable_grad():
         source = image if image.requires_grad else image.detach().requires_grad_()
         recorder = _Recorder(source.clone(), sharpness_of(model))
         with recorder:
             logits = network_of(model)(recorder.values[0])
+    if isinstance(model, SoftplusTwin):
+        model.smoothed = model.smoothed or recorder.smoothed
     return recorder.finished(logits)
 
 
@@ -94,10 +91,11 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, image: Tensor, beta: float | None) -> None:
         super().__init__()
         self.beta = beta
+        self.smoothed = False
         self.operations: list[Operation] = []
         self.values: list[Tensor] = []
-        self.versions: list[int] = []
         self.slots: dict[int, int] = {}
+        self.stale: set[int] = set()
         self._keep(image)
 
     def __torch_function__(
@@ -108,56 +106,101 @@ class _Recorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         options = dict(kwargs or {})
-        run = func if self.beta is None else smooth_version(func, self.beta) or func
-        if not any(self._known(leaf) for leaf in tree_leaves((args, options))):
+        tensors = [leaf for leaf in tree_leaves((args, options)) if isinstance(leaf, Tensor)]
+        self._check(func, tensors)
+        name, target = called(func), overwritten(func, args, options)
+        known = id(target) in self.slots
+        if known:
+            func, args, options = _writing_nothing(func, args, options)
+        smooth = None if self.beta is None else smooth_version(func, self.beta)
+        self.smoothed = self.smoothed or smooth is not None
+        run = smooth or func
+        if not any(id(tensor) in self.slots for tensor in tensors):
             return run(*args, **options)
-        # It returns nothing: what is filled would pass for a constant.
-        if func is Tensor.__setitem__:
-            raise ValueError(_WRITES_OVER_A_PART)
-        target = overwritten(func, args, options)
-        if self._known(target):
-            self._preserve(target)
-            run = partial(_on_a_copy, run)
-        arguments, named = tree_map(
-            lambda leaf: Slot(self.slots[id(leaf)]) if self._known(leaf) else leaf, (tuple(args), options)
-        )
-        operation = Operation(called(func), run, arguments, named, ())
+        arguments, named = tree_map(self._slot, (tuple(args), options))
+        operation = Operation(name, run, arguments, named, ())
+        check_evaluation(operation)
         result = operation.run(self.values.__getitem__)
-        if self._known(target):
-            result = target.copy_(result)
         if outputs := _differentiable(result):
             kept = tuple(self._keep(output) for output in outputs)
             self.operations.append(replace(operation, outputs=kept))
+            if known:
+                self._replace(target, kept[0])
         return result
 
-    def finished(self, logits: Tensor) -> Trace:
-        """Return the pass, if every value is still what it was."""
-        if not self._known(logits):
-            raise ValueError("Expected logits that depend on the image, but got a constant.")
-        if any(value._version != version for value, version in zip(self.values, self.versions, strict=True)):
-            raise ValueError(_WRITES_OVER_A_PART)
-        if any(one.kind is Kind.NORM and one.argument(5, "training") for one in self.operations):
+    def finished(self, logits: Any) -> Trace:
+        """Return the pass that ended with these logits."""
+        if not isinstance(logits, Tensor):
             raise ValueError(
-                "Expected batch norm in evaluation mode, but it uses the statistics of its batch. "
-                "Call `model.eval()`."
+                f"Expected a network that returns logits, but got a {type(logits).__name__}. Wrap it."
             )
+        self._check(None, [logits])
+        if id(logits) not in self.slots:
+            raise ValueError("Expected logits that depend on the image, but got a constant.")
         return Trace(self.operations, self.values, self.slots[id(logits)])
 
-    def _known(self, leaf: Any) -> TypeGuard[Tensor]:
-        return isinstance(leaf, Tensor) and id(leaf) in self.slots
+    def _slot(self, leaf: Any) -> Any:
+        known = isinstance(leaf, Tensor) and id(leaf) in self.slots
+        return Slot(self.slots[id(leaf)]) if known else leaf
 
     def _keep(self, tensor: Tensor) -> int:
         self.slots[id(tensor)] = len(self.values)
         self.values.append(tensor)
-        self.versions.append(tensor._version)
         return len(self.values) - 1
 
-    def _preserve(self, target: Tensor) -> None:
-        """Let a copy stand for a tensor that is about to be written over."""
-        before = target.clone()
-        for slot, value in enumerate(self.values):
-            if value is target:
-                self.values[slot], self.versions[slot] = before, before._version
+    def _replace(self, target: Tensor, slot: int) -> None:
+        """Let a new value stand for a tensor that the network has written over.
+
+        The tensor itself stays as it was. What shares its memory does not know of the new value.
+        """
+        memory = target.untyped_storage().data_ptr()
+        sharing = (value for value in self.values if value.untyped_storage().data_ptr() == memory)
+        self.stale |= {id(value) for value in sharing if value is not target}
+        before = self.slots[id(target)]
+        self.slots |= {known: slot for known, place in self.slots.items() if place == before}
+
+    def _check(self, function: Callable[..., Any] | None, tensors: Sequence[Tensor]) -> None:
+        """Refuse what would pass for a constant, or for what it no longer is."""
+        changed = function is Tensor.__setitem__ and any(id(tensor) in self.slots for tensor in tensors)
+        if changed or any(id(tensor) in self.stale for tensor in tensors):
+            raise ValueError(
+                "Expected a network that writes over whole tensors only, but it writes over a part of one. "
+                "Use a copy there, or an attribution that needs no rules, such as IntegratedGradients."
+            )
+        origin = self.values[0].grad_fn
+        for tensor in tensors:
+            if id(tensor) not in self.slots and _reaches(tensor.grad_fn, origin):
+                raise ValueError(
+                    "Expected operations that PyTorch can record, but got a result of one that it cannot "
+                    f"({tensor.grad_fn}). Use IntegratedGradients."
+                )
+
+
+def check_evaluation(operation: Operation) -> None:
+    """Refuse a call in training mode: its result belongs to its batch or to chance, not to the image.
+
+    Raises:
+        ValueError: If it is batch norm or dropout in training mode.
+    """
+    place = {"batch_norm": 5, "dropout": 2, "dropout2d": 2}.get(operation.name)
+    if place is not None and operation.argument(place, "training"):
+        raise ValueError(
+            f"Expected a network in evaluation mode, but got {operation.name} in training mode. "
+            "Call `model.eval()`."
+        )
+
+
+def _reaches(node: Any, origin: Any) -> bool:
+    """Return whether a result's graph leads back to another node."""
+    waiting, seen = [node] if node is not None else [], set()
+    while waiting:
+        current = waiting.pop()
+        if current is origin:
+            return True
+        if current not in seen:
+            seen.add(current)
+            waiting.extend(following for following, _ in current.next_functions if following is not None)
+    return False
 
 
 def _differentiable(result: Any) -> list[Tensor]:
@@ -178,6 +221,21 @@ def overwritten(function: Callable[..., Any], args: Sequence[Any], options: Mapp
     else:
         written = args[place] if place < len(args) else options.get("inplace", False)
     return next(iter((*args, *options.values())), None) if written else None
+
+
+def _writing_nothing(
+    function: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]
+) -> tuple[Callable[..., Any], Sequence[Any], dict[str, Any]]:
+    """Return a call with the same result that writes over none of its arguments."""
+    place = _INPLACE_AT.get(function)
+    if place is not None and place < len(args):
+        return function, [*args[:place], False, *args[place + 1 :]], options
+    if place is not None:
+        return function, args, {**options, "inplace": False}
+    owners = (Tensor, torch, functional)
+    owner = next((one for one in owners if getattr(one, function.__name__, None) is function), None)
+    other = getattr(owner, called(function), None)
+    return other or partial(_on_a_copy, function), args, options
 
 
 def _on_a_copy(function: Callable[..., Any], first: Tensor, *args: Any, **options: Any) -> Any:

@@ -16,9 +16,12 @@ from lit_xai.models.tracing import called, overwritten, trace
 
 Pair = int | tuple[int, int]
 
-_ROUTED = {"relu", "relu6", "hardtanh", "leaky_relu", "max_pool2d"}
-_STRAIGHT = {"add", "sub", "mul", "div", "dropout", "dropout2d", "clone", "contiguous", "neg", "__rsub__"}
-_POOL_OPTIONS = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_RECTIFIERS = {"relu", "relu6", "hardtanh", "leaky_relu", "prelu"}
+_ROUTED = {*_RECTIFIERS, "tanh", "sigmoid", "elu", "softplus", "max_pool2d"}
+_STRAIGHT = {
+    *("add", "sub", "mul", "div", "neg", "__rsub__", "to", "float", "double"),
+    *("dropout", "dropout2d", "clone", "contiguous"),
+}
 
 
 def _pair(size: Pair) -> tuple[int, int]:
@@ -41,7 +44,7 @@ class _Clip(nn.Module):
 class _Leak(nn.Module):
     """A rectifier and a line."""
 
-    def __init__(self, slope: float, rectifier: Callable[[], nn.Module]) -> None:
+    def __init__(self, slope: float | Tensor, rectifier: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.slope = slope
         self.rectifier = rectifier()
@@ -50,6 +53,10 @@ class _Leak(nn.Module):
         # A copy: a hook on the rectifier's input is not to see the line.
         rise: Tensor = self.rectifier(values.clone())
         return self.slope * values + (1 - self.slope) * rise
+
+
+class SideBySidePool(nn.MaxPool2d):
+    """Max-pooling of windows that share no value."""
 
 
 class _Pool(nn.Module):
@@ -61,7 +68,7 @@ class _Pool(nn.Module):
         self.stride = self.kernel if stride is None else _pair(stride)
         self.padding = _pair(padding)
         self.ceil_mode = ceil_mode
-        self.pool = nn.MaxPool2d(self.kernel)
+        self.pool = SideBySidePool(self.kernel)
 
     def forward(self, values: Tensor) -> Tensor:
         rows, columns = (self._margins(axis, values.shape[2 + axis]) for axis in (0, 1))
@@ -133,26 +140,38 @@ def _is_curved(operation: Operation) -> bool:
 
 
 def _module(operation: Operation, beta: float | None) -> nn.Module:
-    """Return a module that does what a call of a rectifier or a max-pooling does."""
-    rectifier = nn.ReLU if beta is None else partial(nn.Softplus, beta)
+    """Return a module that does what a call of a unit or a max-pooling does."""
+    argument = operation.argument
+    if operation.name in _RECTIFIERS:
+        return _rectifier(operation, nn.ReLU if beta is None else partial(nn.Softplus, beta))
     match operation.name:
-        case "relu":
-            return rectifier()
+        case "max_pool2d":
+            kernel, stride, padding = (
+                argument(1, "kernel_size"),
+                argument(2, "stride"),
+                argument(3, "padding", 0),
+            )
+            return _Pool(kernel, stride, padding, ceil_mode=argument(5, "ceil_mode", default=False))
+        case "elu":
+            return nn.ELU(argument(1, "alpha", 1.0))
+        case "softplus":
+            return nn.Softplus(argument(1, "beta", 1.0), argument(2, "threshold", 20.0))
+    return nn.Tanh() if operation.name == "tanh" else nn.Sigmoid()
+
+
+def _rectifier(operation: Operation, rectifier: Callable[[], nn.Module]) -> nn.Module:
+    """Return a module made of rectifiers, or of softplus units in their place."""
+    argument = operation.argument
+    match operation.name:
         case "relu6":
             return _Clip(0.0, 6.0, rectifier)
         case "hardtanh":
-            low, high = operation.argument(1, "min_val"), operation.argument(2, "max_val")
-            return _Clip(-1.0 if low is None else low, 1.0 if high is None else high, rectifier)
+            return _Clip(argument(1, "min_val", -1.0), argument(2, "max_val", 1.0), rectifier)
         case "leaky_relu":
-            slope = operation.argument(1, "negative_slope")
-            return _Leak(0.01 if slope is None else slope, rectifier)
-    given = dict(zip(_POOL_OPTIONS, operation.arguments, strict=False)) | operation.options
-    return _Pool(
-        given["kernel_size"],
-        given.get("stride"),
-        given.get("padding", 0),
-        ceil_mode=given.get("ceil_mode", False),
-    )
+            return _Leak(argument(1, "negative_slope", 0.01), rectifier)
+        case "prelu":
+            return _Leak(argument(1, "weight").detach().view(-1, 1, 1), rectifier)
+    return rectifier()
 
 
 class _Rerouting(TorchFunctionMode):
@@ -177,5 +196,7 @@ class _Rerouting(TorchFunctionMode):
         if unit is None or name != expected:
             return func(*args, **options)
         values = args[0] if args else options["input"]
-        result = unit(values.clone())
-        return values.copy_(result) if overwritten(func, args, options) is values else result
+        if overwritten(func, args, options) is values:
+            return values.copy_(unit(values.clone()))
+        # A tensor of its own: hooks on it are not to see what else the values are used for.
+        return unit(values.view_as(values))

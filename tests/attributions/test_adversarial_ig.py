@@ -1,3 +1,4 @@
+import warnings
 from itertools import combinations
 
 import pytest
@@ -6,6 +7,8 @@ from torch import nn
 
 from lit_xai.attributions.adversarial_ig import AdversarialIG
 from lit_xai.noise import Noise
+from tests.attributions.test_base import threshold_network
+from tests.attributions.test_guided_ig import Times
 from tests.conftest import tiny_batch, tiny_network
 from tests.contracts import assert_attribution_contract, assert_every_field_matters
 
@@ -98,20 +101,42 @@ def test_each_sample_draws_its_own_classes(model, batch):
 def test_a_class_that_is_predicted_already_adds_nothing(batch):
     model = nn.Sequential(nn.Flatten(), nn.Linear(128, 2)).double()
     predicted = model(batch.image).argmax(dim=1)
-    assert attribute(AdversarialIG(), model, batch.image, 1 - predicted).abs().max() == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert attribute(AdversarialIG(), model, batch.image, 1 - predicted).abs().max() == 0
     assert attribute(AdversarialIG(), model, batch.image, predicted).flatten(1).abs().amax(dim=1).min() > 0
 
 
 def test_no_gradient_gives_an_empty_map(model, batch):
     nn.init.zeros_(model.head[-1].weight)
-    assert torch.equal(
-        attribute(AdversarialIG(steps=2), model, batch.image, batch.label), torch.zeros_like(batch.image)
-    )
+    with pytest.warns(UserWarning, match="only zeros for 6 of 6 images"):
+        found = attribute(AdversarialIG(steps=2), model, batch.image, batch.label)
+    assert torch.equal(found, torch.zeros_like(batch.image))
+
+
+def test_images_without_a_gradient_are_counted(batch):
+    image = batch.image.clone()
+    image[[1, 4]] *= 0.3
+    message = "^Expected a gradient, but got only zeros for 2 of 6 images. Their maps are zero.$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = attribute(AdversarialIG(steps=2, max_batch=4), threshold_network(), image, batch.label)
+    assert len(caught) == 1
+    assert found.flatten(1).any(dim=1).tolist() == [True, False, True, True, False, True]
+
+
+def test_saturated_probabilities_are_counted(model, batch):
+    certain = nn.Sequential(model, Times(1e6))
+    target = model(batch.image).argmax(dim=1)
+    with pytest.warns(UserWarning, match="only zeros for 6 of 6 images"):
+        assert not attribute(AdversarialIG(steps=2), certain, batch.image, target).any()
 
 
 def test_a_network_of_one_class_has_none_to_walk_to(batch):
     model = nn.Sequential(nn.Flatten(), nn.Linear(128, 1)).double()
-    assert attribute(AdversarialIG(), model, batch.image, torch.zeros_like(batch.label)).abs().max() == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = attribute(AdversarialIG(), model, batch.image, torch.zeros_like(batch.label))
+    assert found.abs().max() == 0
 
 
 def test_any_shape():

@@ -96,21 +96,26 @@ class Loop:
         return self.sum
 
     def resized(self, step):
-        """DI with rate 0.9: shrink to r x r, r in {int(.9 S), ..., S - 1}, and pad with zeros to S x S."""
+        """DI with rate 0.9: shrink to r x r, r in {int(.9 S), ..., S - 1}, and pad with zeros to S x S.
+
+        With rate 1.15: enlarge to r in {S, ..., int(1.15 S) - 1}, pad to int(1.15 S), and shrink to S x S.
+        """
         draw, like = self.noise.child(step), torch.zeros(1, dtype=torch.float64)
         if draw.child("applied").uniform(like) >= self.method.diversity_probability:
             return self.model
-        sides, corners = [], []
+        sides, corners, canvases = [], [], []
         for size, name in zip(self.image.shape[2:], ("top", "left"), strict=True):
-            low = int(self.method.diversity_scale * size)
-            sides.append(low + int(draw.child("side").uniform(like).item() * (size - low)))
-            corners.append(int(draw.child(name).uniform(like).item() * (size - sides[-1])))
+            low, high = sorted([int(self.method.diversity_scale * size), size])
+            sides.append(low + int(draw.child("side").uniform(like).item() * (high - low)))
+            corners.append(int(draw.child(name).uniform(like).item() * (high - sides[-1])))
+            canvases.append(high)
 
         def network(image):
-            canvas = torch.zeros_like(image)
+            canvas = torch.zeros(*image.shape[:2], *canvases, dtype=image.dtype)
             small = functional.interpolate(image, sides, mode="bilinear", align_corners=False)
             canvas[:, :, corners[0] : corners[0] + sides[0], corners[1] : corners[1] + sides[1]] = small
-            return self.model(canvas)
+            back = functional.interpolate(canvas, image.shape[2:], mode="bilinear", align_corners=False)
+            return self.model(back)
 
         return network
 
@@ -210,6 +215,8 @@ def test_contract(model, batch, variant):
         *((variant, {"direction": "ascend", "objective": "logit"}) for variant in VARIANTS),
         *((variant, {"momentum": 0.4, "objective": "probability"}) for variant in VARIANTS[2:]),
         (AttEXploreDI, {"diversity_scale": 0.5, "diversity_probability": 0.9, "accumulate": True}),
+        (AttEXploreDI, {"diversity_scale": 1.3, "diversity_probability": 0.7}),
+        (AttEXploreTI, {"diversity_scale": 1.15, "diversity_probability": 0.9}),
         (AttEXploreTI, {"kernel_size": 5, "kernel_reach": 2.0, "accumulate": True, "momentum": 1.0}),
         (AttEXploreSINI, {"look_ahead": -1.0}),
         (AttEXploreSINI, {"scales": 2, "momentum": 0.7}),
@@ -222,6 +229,16 @@ def test_equals_a_loop_over_images(variant, options):
     found, expected = attribute(method, model, batch), reference(method, model, batch)
     error = (found - expected).abs().max() / expected.abs().max()
     assert error < 1e-9, error
+
+
+@pytest.mark.parametrize("variant", [AttEXploreDI, AttEXploreTI])
+def test_larger_padded_images_fit_networks_of_fixed_size(model, batch, variant):
+    """The dense layer of this network takes one size only."""
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        model(torch.zeros(1, 2, 20, 20).double())
+    method = few(variant, diversity_scale=1.5, diversity_probability=1.0)
+    found = attribute(method, model, batch)
+    torch.testing.assert_close(found, reference(method, model, batch), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -5,6 +5,8 @@ from torch import nn
 
 from lit_xai.attributions.boundary_ig import BoundaryIG
 from lit_xai.noise import Noise
+from tests.attributions.test_base import threshold_network
+from tests.attributions.test_guided_ig import Times
 from tests.conftest import tiny_batch, tiny_network
 from tests.contracts import assert_attribution_contract, assert_every_field_matters
 
@@ -101,8 +103,26 @@ def test_the_point_stays_within_the_radius_and_the_pixels(model, batch, predicte
 
 def test_no_gradient_gives_an_empty_map(model, batch):
     nn.init.zeros_(model.head[-1].weight)
-    found = attribute(BoundaryIG(steps=2, path_steps=2), model, batch.image, batch.label)
+    with pytest.warns(UserWarning, match="only zeros for 6 of 6 images"):
+        found = attribute(BoundaryIG(steps=2, path_steps=2), model, batch.image, batch.label)
     assert torch.equal(found, torch.zeros_like(batch.image))
+
+
+def test_images_without_a_gradient_are_counted(batch):
+    image = batch.image.clone()
+    image[[1, 4]] *= 0.3
+    message = "^Expected a gradient, but got only zeros for 2 of 6 images. Their maps are zero.$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = attribute(BoundaryIG(steps=2, path_steps=2), threshold_network(), image, batch.label)
+    assert len(caught) == 1
+    assert found.flatten(1).any(dim=1).tolist() == [True, False, True, True, False, True]
+
+
+def test_a_flat_cross_entropy_is_counted(model, batch, predicted):
+    certain = nn.Sequential(model, Times(1e6))
+    with pytest.warns(UserWarning, match="only zeros for 6 of 6 images"):
+        found = attribute(BoundaryIG(steps=2, path_steps=2), certain, batch.image, predicted)
+    assert not found.any()
 
 
 def test_any_shape():

@@ -10,6 +10,7 @@ from lit_xai.attributions.deep_lift import DeepLift, DeepLiftShap
 from lit_xai.attributions.references import draw_references
 from lit_xai.models.softplus import SoftplusTwin
 from lit_xai.noise import Noise
+from lit_xai.types import Batch
 from tests.contracts import Untouched, assert_attribution_contract, assert_every_field_matters, select
 from tests.models.test_tracing import (
     SAME,
@@ -95,6 +96,91 @@ def test_equals_captum_where_captum_is_right(batch, layers, baseline):
 def test_is_complete_where_captum_is_not(model, batch):
     """captum loses the change of a max-pooling whose hooks share a tensor with a rectifier's."""
     assert gap(by_captum(copy.deepcopy(model), batch), model, batch) > 1e-4
+    assert gap(attribute(DeepLift(), model, batch), model, batch) < 1e-9
+
+
+def flat_patches():
+    """Return a network of differences of neighbours, and images with and without patches of equal pixels."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(1, 1, (1, 2), bias=False)
+    conv.weight.data = torch.tensor([[[[1.0, -1.0]]]])
+    model = nn.Sequential(conv, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(3, 2, bias=False)).double()
+    image = torch.rand(3, 1, 2, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    image[1:, ..., :4] = torch.tensor([0.6, 0.2]).double().view(2, 1, 1, 1)
+    return model, Batch(image, torch.tensor([0, 1, 1]), torch.arange(3))
+
+
+def test_flat_patches_do_not_mix_images():
+    """Where the input of a max-pooling is that of the baseline, captum takes the first image's gradient."""
+    model, batch = flat_patches()
+    alone = torch.cat([attribute(DeepLift(), model, select(batch, slice(row, row + 1))) for row in range(3)])
+    mixed = by_captum(copy.deepcopy(model), batch)
+    assert (mixed - alone)[1].abs().max() > 0.05
+    torch.testing.assert_close(attribute(DeepLift(), model, batch), alone, rtol=0, atol=1e-12)
+    torch.testing.assert_close(by_captum(model, select(batch, slice(0, 1))), alone[:1], rtol=0, atol=1e-12)
+    # The multipliers of a pooling of equal values are its gradients: those of the first of them.
+    pixels = batch.image.clone().requires_grad_()
+    logits = model(pixels).gather(1, batch.label[:, None])
+    gradient = torch.autograd.grad(logits.sum(), pixels)[0]
+    expected = (batch.image * gradient)[1:, ..., :4]
+    torch.testing.assert_close(alone[1:, ..., :3], expected[..., :3], rtol=0, atol=1e-12)
+
+
+def test_patches_that_cancel_keep_the_map_complete():
+    """The second pooling sees 1.0 and 1.4, of the baseline 1.0 and 1.0: its gradients differ at the first."""
+    conv, dense = nn.Conv2d(1, 1, (1, 2), stride=(1, 2), bias=False), nn.Linear(1, 1, bias=False)
+    conv.weight.data, dense.weight.data = torch.ones(1, 1, 1, 2), torch.ones(1, 1)
+    model = nn.Sequential(nn.MaxPool2d((2, 1)), conv, nn.MaxPool2d((1, 2)), nn.Flatten(), dense).double()
+    image = torch.tensor([[0.7, 0.3, 0.9, 0.5], [0.1, 0.2, 0.6, 0.0]]).double().view(1, 1, 2, 4)
+    batch = Batch(image, torch.tensor([0]), torch.tensor([0]))
+    found = attribute(DeepLift(0.5), model, batch)
+    expected = torch.tensor([[0.0, 0.0, 0.4, 0.0], [0.0, 0.0, 0.0, 0.0]]).double()
+    torch.testing.assert_close(found[0, 0], expected, rtol=0, atol=1e-6)
+
+
+def test_captum_handles_rectifiers_in_place_itself(batch):
+    model = built(nn.ReLU(inplace=True), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3), nn.ReLU(inplace=True))
+    expected = by_captum(copy.deepcopy(model), batch)
+    found = attribute(DeepLift(), model, batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_captum_refuses_a_rectifier_that_is_called_twice(batch):
+    unit = nn.ReLU()
+    model = built(unit, nn.Conv2d(4, 4, 3), unit)
+    with pytest.raises(RuntimeError, match="used more than once"):
+        by_captum(copy.deepcopy(model), batch)
+    assert gap(attribute(DeepLift(), model, batch), model, batch) < 1e-9
+
+
+class Functional(nn.Module):
+    def forward(self, x):
+        return x.relu()
+
+
+@pytest.mark.parametrize("unit", [Functional(), nn.ReLU6()])
+def test_captum_takes_the_plain_gradient_of_functional_rectifiers_and_relu6(batch, unit):
+    model = built(unit)
+    pixels = batch.image.clone().requires_grad_()
+    logits = model(pixels).gather(1, batch.label[:, None])
+    plain = batch.image * torch.autograd.grad(logits.sum(), pixels)[0]
+    torch.testing.assert_close(by_captum(copy.deepcopy(model), batch), plain, rtol=0, atol=1e-12)
+    assert gap(plain, model, batch) > 1e-4
+    assert gap(attribute(DeepLift(), model, batch), model, batch) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "name", ["max-pooling after a rectifier", "rectifier after max-pooling", "rectifier after a rectifier"]
+)
+def test_captum_is_not_complete_for_two_units_in_a_row(batch, name):
+    model = built(*COMPLETE[name])
+    assert gap(by_captum(copy.deepcopy(model), batch, 0.4), model, batch, 0.4) > 1e-2
+    assert gap(attribute(DeepLift(0.4), model, batch), model, batch, 0.4) < 1e-9
+
+
+def test_captum_is_not_complete_for_overlapping_windows(batch):
+    model = built(nn.MaxPool2d(3, 2), nn.Conv2d(4, 3, 3))
+    assert gap(by_captum(copy.deepcopy(model), batch), model, batch) > 1e-2
     assert gap(attribute(DeepLift(), model, batch), model, batch) < 1e-9
 
 
@@ -302,7 +388,7 @@ def test_a_dead_network_has_a_map_of_zeros(model, batch):
 )
 def test_refuses_units_without_a_rule(batch, unit, name):
     message = (
-        f"^Expected a network of rectifiers for DeepLIFT, but got {name}, which has no rule. "
+        f"^Expected a network of units with a rule for DeepLIFT, but got {name}. "
         r"Use IntegratedGradients\.$"
     )
     model = built(nn.ReLU(), unit)
@@ -316,7 +402,7 @@ def test_a_network_whose_passes_differ_is_refused(batch):
         x = net.first(x)
         return net.dense((x.relu() if len(x) > 1 else x).mean((2, 3)))
 
-    with pytest.raises(ValueError, match=r"^Expected 0 calls of units in every pass, but got 1"):
+    with pytest.raises(ValueError, match=r"^Expected none as unit 1 of every pass, but got relu\."):
         attribute(DeepLift(), written(by_size), batch)
 
 
@@ -356,7 +442,11 @@ def test_every_field_matters(model, batch):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        (DeepLift, {"baseline": 128.0}, r"^Expected `baseline` in \[0, 1\], but got 128\."),
+        (
+            DeepLift,
+            {"baseline": 128.0},
+            r"^Expected `baseline` in \[0, 1\], but got 128\. Write a grey of 128 as 0\.5\.$",
+        ),
         (DeepLift, {"baseline": -0.1}, r"^Expected `baseline` in \[0, 1\], but got -0\.1\."),
         (
             DeepLift,

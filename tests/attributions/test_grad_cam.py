@@ -1,4 +1,6 @@
 import os
+import re
+import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -141,9 +143,46 @@ def test_the_signed_map_of_the_input_sums_to_mean_gradient_times_image(wide, sco
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_zero_gradients_give_a_zero_map(wide):
-    nn.init.zeros_(wide[-1].weight)
-    assert attribute(GradCAM(), wide, WIDE, LABEL).eq(0).all()
+ZEROS = (
+    r"^Expected a gradient at the layer, but got only zeros for {} images\. Their maps are zero\. "
+    r"Name an earlier `layer`\.$"
+)
+
+
+@pytest.mark.parametrize("rows", [[], [0], [0, 2], [0, 1, 2, 3]])
+def test_zero_gradients_give_a_zero_map_and_one_warning(wide, rows):
+    with torch.no_grad():
+        wide[-1].weight[rows] = 0
+    dead = torch.isin(LABEL, torch.tensor(rows, dtype=torch.int64))
+    method = GradCAM(rectify=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = attribute(method, wide, WIDE, LABEL)
+    assert [re.match(ZEROS.format(f"{len(rows)} of 4"), str(each.message)) is None for each in caught] == (
+        [False] if rows else []
+    )
+    assert torch.equal(found.eq(0).flatten(1).all(dim=1), dead)
+
+
+def test_a_map_that_only_the_rectification_makes_zero_is_no_zero_gradient(wide):
+    nn.init.constant_(wide[-1].weight, -1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert attribute(GradCAM(), wide, WIDE, LABEL).eq(0).all()
+        assert attribute(GradCAM(rectify=False), wide, WIDE, LABEL).amin() < -1e-2
+
+
+@pytest.mark.parametrize("layer", ["blocks.1", "norm"])
+def test_patches_that_only_the_class_token_follows_get_a_warning(layer):
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "vit_tiny_patch16_224", pretrained=False, img_size=64, num_classes=10, depth=2
+    ).eval()
+    image, target = torch.rand(2, 3, 64, 64), torch.tensor([4, 9])
+    with pytest.warns(UserWarning, match=ZEROS.format("2 of 2")) as caught:
+        found = attribute(GradCAM(layer, rectify=False), model, image, target)
+    assert len(caught) == 1
+    assert not found.any()
 
 
 def test_no_images(wide):

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 from lit_xai.attributions.guided_ig import GuidedIG
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.noise import Noise
+from tests.attributions.test_base import threshold_network
 from tests.conftest import tiny_batch, tiny_network
 from tests.contracts import assert_attribution_contract, assert_every_field_matters, curved
 
@@ -144,14 +146,47 @@ def test_the_path_avoids_large_gradients(trained, fashion_batch):
 def test_an_image_equal_to_its_baseline_has_an_empty_map(model, batch, value):
     image = batch.image.clone()
     image[2] = value
-    found = attribute(GuidedIG(5, baseline=value), model, image, batch.label)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = attribute(GuidedIG(5, baseline=value), model, image, batch.label)
     assert found[2].abs().max() == 0
     assert (found.flatten(1).abs().amax(dim=1) > 0).sum() == 5
 
 
 def test_no_gradient_gives_an_empty_map(model, batch):
     nn.init.zeros_(model.head[-1].weight)
-    assert torch.equal(attribute(GuidedIG(3), model, batch.image, batch.label), torch.zeros_like(batch.image))
+    with pytest.warns(UserWarning, match="only zeros for 6 of 6 images"):
+        found = attribute(GuidedIG(3), model, batch.image, batch.label)
+    assert torch.equal(found, torch.zeros_like(batch.image))
+
+
+def test_images_without_a_gradient_are_counted(batch):
+    image = batch.image.clone()
+    image[[1, 4]] *= 0.3
+    message = "^Expected a gradient, but got only zeros for 2 of 6 images. Their maps are zero.$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = attribute(GuidedIG(5), threshold_network(), image, batch.label)
+    assert len(caught) == 1
+    assert found.flatten(1).any(dim=1).tolist() == [True, False, True, True, False, True]
+
+
+def test_saturated_probabilities_are_counted(model, batch):
+    certain = nn.Sequential(model, Times(1e6))
+    with pytest.warns(UserWarning, match="only zeros for 6 of 6 images"):
+        found = attribute(GuidedIG(3, score="probability"), certain, batch.image, batch.label)
+    assert not found.any()
+    assert attribute(GuidedIG(3), certain, batch.image, batch.label).any()
+
+
+class Times(nn.Module):
+    """Multiply logits, so that probabilities are exactly zero or one."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits):
+        return self.factor * logits
 
 
 def test_a_gradient_that_is_not_a_number_does_not_hang(batch):
@@ -191,7 +226,10 @@ def test_every_field_matters(model, batch):
         ({"fraction": 0.0}, r"Expected `fraction` in \(0, 1\], but got 0"),
         ({"fraction": 25.0}, r"Expected `fraction` in \(0, 1\], but got 25"),
         ({"max_dist": -0.1}, r"Expected `max_dist` in \[0, 1\], but got -0\.1"),
-        ({"baseline": 128.0}, r"Expected `baseline` in \[0, 1\], but got 128"),
+        (
+            {"baseline": 128.0},
+            r"Expected `baseline` in \[0, 1\], but got 128\. Write a grey of 128 as 0\.5\.",
+        ),
         ({"score": "margin"}, "Expected `score` as logit, probability or loss, but got margin"),
     ],
 )

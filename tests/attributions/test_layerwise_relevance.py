@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import captum.attr
 import pytest
 import torch
@@ -393,17 +396,26 @@ def test_refuses_operations_without_a_rule(batch, way, name):
 
 def test_refuses_the_statistics_of_a_batch(batch):
     message = (
-        r"^Expected batch norm in evaluation mode, but it uses the statistics of its batch\. "
+        r"^Expected a network in evaluation mode, but got batch_norm in training mode\. "
         r"Call `model\.eval\(\)`\.$"
     )
     with pytest.raises(ValueError, match=message):
         attribute(LayerwiseRelevance(), written(of_modules).train(), batch)
 
 
-@pytest.mark.parametrize("way", [lambda net, x: of_modules(net, x - 0.5), normalised])
-def test_z_plus_refuses_negative_inputs(batch, way):
-    with pytest.raises(ValueError, match=r"^Expected inputs of at least 0 for the rule z_plus"):
-        attribute(LayerwiseRelevance(first="z_plus"), written(way), batch)
+def test_z_plus_leaves_negative_inputs_out(batch):
+    """Behind rectifiers it is alpha1_beta0; on negative inputs it is not."""
+    model = written(lambda net, x: of_modules(net, x - 0.5))
+    maps = {
+        rule: attribute(LayerwiseRelevance(rule, rule, rule), model, batch)
+        for rule in ("z_plus", "alpha1_beta0")
+    }
+    largest = maps["alpha1_beta0"].abs().max()
+    assert (maps["z_plus"] - maps["alpha1_beta0"]).abs().max() > 0.1 * largest
+    assert maps["z_plus"][batch.image < 0.5].abs().max() == 0
+    behind = [LayerwiseRelevance("z_box", rule, rule) for rule in maps]
+    one, other = (attribute(method, model, batch) for method in behind)
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -434,3 +446,56 @@ def test_refuses_sums_that_repeat_a_tensor(batch):
     )
     with pytest.raises(ValueError, match=message):
         attribute(LayerwiseRelevance(), written(broadcast), batch)
+
+
+def test_a_black_image_leaves_the_derivatives_of_its_batch_finite(model, batch):
+    """Without biases every layer of a black image puts out zeros, whose root mean square has a kink."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    image = batch.image.clone()
+    image[2] = 0
+    found = LayerwiseRelevance().attribute(model, image, batch.label, Noise(0, batch.sample_id))
+    gradients = torch.autograd.grad(found.square().sum(), list(model.parameters()), allow_unused=True)
+    given = [gradient for gradient in gradients if gradient is not None]
+    assert len(given) >= 4
+    assert all(gradient.isfinite().all() for gradient in given)
+    assert found[2].abs().max() == 0
+
+
+def test_nothing_of_the_pass_stays_alive(model, batch):
+    kept = []
+    model.features[3].register_forward_hook(lambda *given: kept.append(weakref.ref(given[2])))
+    gc.disable()
+    try:
+        attribute(LayerwiseRelevance(), model, batch)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_batch_norm_over_tokens_is_not_folded_into_a_dense_layer(batch):
+    """As many tokens as outputs: the shapes would fit, the channels would not."""
+    torch.manual_seed(0)
+    tokens = randomised(
+        nn.Sequential(
+            nn.Flatten(2), nn.Linear(64, 2), nn.BatchNorm1d(2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 4)
+        )
+    )
+    norm = tokens[2]
+    norm.running_mean, norm.running_var = (
+        torch.tensor([0.3, -0.2]).double(),
+        torch.tensor([0.5, 2.0]).double(),
+    )
+    scale = (norm.weight / (norm.running_var + norm.eps).sqrt())[:, None]
+    shift = (norm.bias - norm.running_mean * scale[:, 0])[:, None]
+
+    class Apart(nn.Module):
+        def forward(self, image):
+            values = tokens[1](tokens[0](image)) * scale + shift
+            return tokens[5](tokens[4](tokens[3](values)))
+
+    rules = LayerwiseRelevance("alpha1_beta0", "alpha1_beta0", "alpha1_beta0")
+    found, expected = attribute(rules, tokens, batch), attribute(rules, Apart(), batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert expected.abs().max() > 1e-3

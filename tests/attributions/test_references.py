@@ -1,10 +1,12 @@
 import weakref
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
-from lit_xai.attributions.references import check_references, draw_references
+from lit_xai.attributions.references import Referring, check_references, draw_references
 from lit_xai.noise import Noise
 from lit_xai.types import Batch
 from tests.conftest import tiny_network
@@ -109,3 +111,35 @@ def test_references_of_another_shape_are_refused():
     )
     with pytest.raises(ValueError, match=match):
         check_references(torch.rand(5, 1, 3, 2), torch.rand(2, 1, 2, 3), "Method")
+
+
+@dataclass(frozen=True)
+class Away(Referring):
+    """The difference from the first reference."""
+
+    shift: float = 0.0
+    references: int = 2
+    seed: int = 0
+    differentiable: ClassVar[bool] = True
+
+    def attribute(self, model, image, target, noise):
+        return image - self.referred(image)[0] + self.shift
+
+
+def test_a_method_gets_its_references_by_its_number_and_seed():
+    batch = numbered()
+    assert [field.name for field in fields(Away)] == ["shift", "references", "seed"]
+    for references, seed in ((1, 0), (7, 3)):
+        method = Away(0.5, references, seed)
+        ready = method.prepare(MODEL, lambda: [batch])
+        expected = draw_references(MODEL, lambda: [batch], references, seed)
+        assert torch.equal(ready.referred(batch.image), expected)
+        assert ready == method
+        assert type(ready) is Away
+        assert repr(ready) == f"Away(shift=0.5, references={references}, seed={seed})"
+        with pytest.raises(
+            ValueError, match=r"^Expected Away with references, but got one that was not prepared"
+        ):
+            method.referred(batch.image)
+        with pytest.raises(AttributeError, match="cannot assign"):
+            ready.seed = 1

@@ -65,12 +65,13 @@ def test_for_positive_inputs_two_rules_are_one():
     assert torch.equal(*two)
 
 
-def test_z_plus_refuses_negative_inputs():
-    message = (
-        r"^Expected inputs of at least 0 for the rule z_plus, but got negative ones\. Use alpha1_beta0\.$"
-    )
-    with pytest.raises(ValueError, match=message):
-        terms_of(DENSE, POINT, "z_plus", None)
+def test_z_plus_is_the_positive_half_of_alpha1_beta0():
+    (half,) = terms_of(DENSE, POINT, "z_plus", None)
+    first, second = terms_of(DENSE, POINT, "alpha1_beta0", None)
+    assert torch.equal(half.point, first.point)
+    assert torch.equal(half.weight, first.weight)
+    assert first.point.min() == 0 == second.point.max()
+    assert first.weight.min() == 0 == second.weight.max()
 
 
 @pytest.mark.parametrize(("rule", "sign"), [("epsilon", False), ("alpha1_beta0", True), ("z_plus", True)])

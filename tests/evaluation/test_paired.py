@@ -64,6 +64,13 @@ def test_a_missing_control_is_refused():
         paired_tables(samples(("saliency", "constant_map")))
 
 
+@pytest.mark.parametrize("column", ["checkpoint", "attack"])
+def test_several_checkpoints_or_attacks_are_refused(column):
+    table = pd.concat([samples(), samples().assign(**{column: "another"})])
+    with pytest.raises(ValueError, match=f"Expected one {column}, but got another, "):
+        paired_tables(table)
+
+
 def test_main_renders_between_the_markers(tmp_path):
     folder = tmp_path / "faith"
     folder.mkdir()

@@ -5,6 +5,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import timm
 import torch
+import torchvision
+from timm.layers import GatedMlp
+from timm.models.mlp_mixer import Affine, ResBlock, SpatialGatingBlock
 from torch import nn
 
 from lit_xai.gate import evaluating
@@ -78,6 +81,10 @@ class Tokens(nn.Module):
         return image.flatten(2).transpose(1, 2)
 
 
+class Heads(Attention):
+    """Self-attention under another name."""
+
+
 class Transformer(nn.Module):
     """Patches, a layer norm, attention and a residual connection, in the ways that networks do it."""
 
@@ -148,8 +155,7 @@ def test_names_refer_to_the_network_inside_a_twin(layer):
     logits, activation = activation_at(twin, image, layer)
     assert torch.equal(logits, twin(image))
     assert (activation - activation_at(model, image, layer)[1]).abs().max() > 1e-3
-    # Its last map has as many channels as there are classes.
-    assert torch.equal(activation_at(twin, image, None)[1], activation_at(twin, image, "features.2")[1])
+    assert torch.equal(activation_at(twin, image, None)[1], activation_at(twin, image, "features.5")[1])
 
 
 @pytest.mark.parametrize(
@@ -202,10 +208,54 @@ def test_an_error_in_the_network_leaves_no_hook():
         assert hooks(model) == 0
 
 
+class TokensFirst(nn.Module):
+    """Turn (N, F, h, w) into tokens that come before the samples."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.flatten(2).permute(2, 0, 1)
+
+
+class Mean(nn.Module):
+    """Average over one dimension."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens.mean(dim=self.dim)
+
+
+class Gate(nn.Module):
+    """Scale the channels by a module's output of shape (N, 1, F), as efficient channel attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv1d(1, 1, 3, padding=1), nn.Linear(3, 4)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        pooled = image.mean(dim=(2, 3))
+        return self.head(pooled * self.conv(pooled[:, None])[:, 0].sigmoid())
+
+
 PAIR, CLASSES = nn.Conv2d(2, 3, 3), nn.Conv2d(3, 4, 3)
 LAST = {
     "before the flattening": (Chain(PAIR, nn.ReLU(), nn.Flatten(), nn.Linear(108, 4)), "1"),
     "before the class scores": (Chain(PAIR, nn.ReLU(), CLASSES, nn.AvgPool2d(4), nn.Flatten()), "1"),
+    "before the rectified class scores": (
+        Chain(PAIR, nn.ReLU(), CLASSES, nn.LeakyReLU(), nn.AvgPool2d(4), nn.Flatten()),
+        "1",
+    ),
+    "before the class scores whose maximum counts": (
+        Chain(PAIR, nn.ReLU(), CLASSES, nn.MaxPool2d(4), nn.Flatten()),
+        "1",
+    ),
+    "as many channels as classes": (
+        Chain(PAIR, CLASSES, nn.Tanh(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(4, 4)),
+        "2",
+    ),
+    "no other number of channels": (Chain(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(144, 4)), "0"),
+    "before a gate of the channels": (Chain(PAIR, nn.ReLU(), Gate()), "1"),
     "before the pooling to one place": (
         Chain(PAIR, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)),
         "1",
@@ -231,6 +281,22 @@ def test_the_default_is_the_last_feature_map(case):
     assert torch.equal(activation, named)
     found, wanted = gradient_of(logits, activation), gradient_of(expected, named)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "layer"),
+    [((2, 32), "0"), ((32, 3), "0"), ((4, 16), "1"), ((16, 4), "1"), ((1, 32), "1"), ((32, 1), "1")],
+)
+def test_a_map_far_narrower_than_the_image_is_none_unless_it_is_a_single_row(size, layer):
+    places = size[0] * size[1]
+    model = Chain(nn.Conv2d(2, 3, 8, stride=8), nn.Upsample(size), nn.Flatten(), nn.Linear(3 * places, 4))
+    image = torch.rand(2, 2, 32, 32, dtype=torch.float64)
+    assert torch.equal(activation_at(model, image, None)[1], activation_at(model, image, layer)[1])
+
+
+def test_the_last_map_may_lie_in_a_block_whose_output_has_one_place():
+    model = Chain(PAIR, nn.Sequential(nn.ReLU(), nn.Conv2d(3, 5, 6)), nn.Flatten(), nn.Linear(5, 4))
+    assert torch.equal(activation_at(model, IMAGE, None)[1], activation_at(model, IMAGE, "1.0")[1])
 
 
 @pytest.mark.parametrize("attention", [Attention(), nn.MultiheadAttention(2, 1, batch_first=True)])
@@ -260,13 +326,38 @@ def test_the_default_of_a_network_of_tokens_is_what_its_last_attention_sees(atte
 @pytest.mark.parametrize(
     "model",
     [
-        Chain(nn.Flatten(), nn.Linear(128, 4)),
-        Chain(nn.Conv2d(2, 4, 3), nn.AvgPool2d(6), nn.Flatten()),
         Transformer(Attention(), windows=2),
         Transformer(Attention(batch_first=False)),
         Transformer(Attention(), in_place=True),
+        Transformer(nn.Linear(2, 2)),
+        Transformer(Heads()),
+        Chain(Tokens(), nn.Linear(2, 4), Mean(1)),
+        Chain(PAIR, nn.AdaptiveAvgPool2d((1, 2)), Tokens(), Mean(1), nn.Linear(3, 4)),
+        Chain(PAIR, TokensFirst(), Mean(0), nn.Linear(3, 4)),
     ],
-    ids=["no map", "class scores only", "tokens of windows", "tokens first", "tokens written over"],
+    ids=[
+        "tokens of windows",
+        "tokens first",
+        "tokens written over",
+        "tokens without attention",
+        "attention by another name",
+        "no patches",
+        "two tokens",
+        "tokens first without attention",
+    ],
+)
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_a_network_of_tokens_is_refused_without_attention_to_those_of_each_image(model, samples):
+    message = r"^Expected attention in a network of tokens, .* Name a `layer`: `dict"
+    with pytest.raises(ValueError, match=message):
+        activation_at(model, IMAGE[:samples], None)
+    assert hooks(model) == 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Chain(nn.Flatten(), nn.Linear(128, 4)), Chain(nn.Conv2d(2, 4, 3), nn.AvgPool2d(6), nn.Flatten())],
+    ids=["no map", "class scores only"],
 )
 def test_a_network_without_features_is_refused(model):
     with pytest.raises(
@@ -276,7 +367,52 @@ def test_a_network_without_features_is_refused(model):
     assert hooks(model) == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"qk_norm": True}])
+NAMELESS = {
+    "cait": (timm.models.Cait, {"patch_size": 16, "depth": 2, "num_heads": 4}),
+    "convit": (timm.models.ConVit, {"patch_size": 16, "depth": 2, "local_up_to_layer": 1, "num_heads": 4}),
+    "mixer": (timm.models.MlpMixer, {"num_blocks": 2}),
+    "resmlp": (
+        timm.models.MlpMixer,
+        {"num_blocks": 2, "block_layer": ResBlock, "norm_layer": Affine, "mlp_ratio": 4},
+    ),
+    "gmlp": (
+        timm.models.MlpMixer,
+        {"num_blocks": 2, "block_layer": SpatialGatingBlock, "mlp_layer": GatedMlp, "mlp_ratio": 4},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_no_attention_weights_and_no_patch_embedding_pass_for_the_last_features(name):
+    """Their attention modules are named otherwise, or there are none."""
+    network, options = NAMELESS[name]
+    model = network(img_size=64, embed_dim=32, num_classes=10, **options).eval()
+    image = torch.rand(2, 3, 64, 64)
+    message = r"^Expected attention in a network of tokens, .* sees the tokens of each image\. Name a `layer`"
+    with pytest.raises(ValueError, match=message):
+        activation_at(model, image, None)
+    tokens = activation_at(model, image, "blocks.1")[1]
+    assert token_grid(tokens, image).shape == (2, tokens.shape[2], 4, 4)
+
+
+def test_the_default_of_a_swin_transformer_is_what_its_last_window_attention_sees():
+    model = timm.models.SwinTransformer(
+        img_size=32, window_size=4, embed_dim=16, depths=(1, 2), num_heads=(1, 2), num_classes=10
+    ).eval()
+    image = torch.rand(2, 3, 32, 32)
+    found = token_grid(activation_at(model, image, None)[1], image)
+    expected = activation_at(model, image, "layers.1.blocks.1.norm1")[1].permute(0, 3, 1, 2)
+    assert found.shape == (2, 32, 4, 4)
+    assert torch.equal(found, expected)
+
+
+def test_the_default_of_a_squeezenet_lies_before_its_class_scores():
+    model = torchvision.models.squeezenet1_1(num_classes=10).eval()
+    image = torch.rand(2, 3, 64, 64)
+    assert torch.equal(activation_at(model, image, None)[1], activation_at(model, image, "features")[1])
+
+
+@pytest.mark.parametrize("options", [{}, {"qk_norm": True}, {"reg_tokens": 4}])
 def test_the_default_of_a_vision_transformer_is_the_last_first_norm(options):
     torch.manual_seed(0)
     model = timm.create_model(
@@ -287,7 +423,7 @@ def test_the_default_of_a_vision_transformer_is_the_last_first_norm(options):
         logits, activation = activation_at(model, image, None)
         expected, named = activation_at(model, image, "blocks.1.norm1")
         torch.testing.assert_close(logits, model(image), rtol=0, atol=1e-6)
-    assert activation.shape == (2, 17, 192)
+    assert activation.shape == (2, 17 + options.get("reg_tokens", 0), 192)
     assert torch.equal(activation, named)
     found, wanted = gradient_of(logits, activation), gradient_of(expected, named)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-9)
@@ -297,7 +433,7 @@ def test_the_default_of_a_vision_transformer_is_the_last_first_norm(options):
 @pytest.mark.parametrize("layer", [None, "features.3"])
 def test_no_images(layer):
     logits, activation = activation_at(tiny_network(), torch.zeros(0, 2, 8, 8, dtype=torch.float64), layer)
-    assert (logits.shape, activation.shape) == ((0, 4), (0, 4, 4, 4) if layer else (0, 2, 4, 4))
+    assert (logits.shape, activation.shape) == ((0, 4), (0, 4, 4, 4) if layer else (0, 4, 2, 2))
 
 
 @pytest.mark.parametrize(
@@ -307,10 +443,12 @@ def test_no_images(layer):
         ((64, 64), 16, (4, 4)),
         ((224, 224), 197, (14, 14)),
         ((224, 224), 261, (16, 16)),
-        ((32, 32), 9, (2, 2)),
-        ((32, 64), 9, (2, 4)),
+        ((224, 224), 256 + 5, (16, 16)),
+        ((32, 32), 5, (2, 2)),
+        ((32, 64), 9 + 2, (2, 4)),
+        ((48, 48), 9 + 4, (3, 3)),
         ((48, 32), 7, (3, 2)),
-        ((45, 30), 6 + 16, (3, 2)),
+        ((45, 30), 6 + 8, (3, 2)),
         ((7, 14), 98, (7, 14)),
     ],
 )
@@ -340,10 +478,12 @@ def test_a_feature_map_is_no_row_of_tokens():
         (
             (2, 1, 3),
             (64, 64),
-            "Expected tokens on a grid of square patches, but got 1 tokens for an image of 64",
+            "Expected tokens on one grid of square patches, but got 1 tokens for an image of 64",
         ),
-        ((2, 3, 3), (64, 64), "but got 3 tokens for an image of 64 x 64. Name another `layer`."),
-        ((2, 4 + 17, 3), (22, 22), "but got 21 tokens for an image of 22 x 22"),
+        ((2, 3, 3), (64, 64), r"3 tokens for an image of 64 x 64, which fit none\. Name a `layer` that puts"),
+        ((2, 4 + 9, 3), (22, 22), "but got 13 tokens for an image of 22 x 22, which fit none"),
+        ((2, 9, 3), (48, 48), r"9 tokens for an image of 48 x 48, which fit 3 x 3 and 2 x 2\. Name a `lay"),
+        ((2, 9, 3), (32, 64), "but got 9 tokens for an image of 32 x 64, which fit 2 x 4 and 1 x 2"),
         ((2, 5, 3), (7, 11), "but got 5 tokens for an image of 7 x 11"),
         (
             (2, 4),

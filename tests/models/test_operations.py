@@ -64,7 +64,7 @@ def test_the_kind_is_told_by_the_name(function, kind):
 def test_two_tensors_that_depend_on_the_image(function, options, kind):
     assert operation(function, Slot(0), Slot(1), **options).kind is kind
     assert operation(function, Slot(0), torch.ones(1), **options).kind is Kind.UNIT
-    assert operation(function, Slot(0), Slot(0), **options).kind is Kind.UNIT
+    assert operation(function, Slot(0), Slot(0), **options).kind is Kind.OTHER
 
 
 def test_moving_takes_any_number_of_tensors():

@@ -129,8 +129,21 @@ def over_and_over(net, x):
     return net.dense(functional.leaky_relu_(x - 0.5, 0.2).mean((2, 3)))
 
 
+def flattened(net, x):
+    x = net.rectifier(net.first(x))
+    x = net.norm(net.second(x)) + x
+    x = functional.dropout(x.flatten(1), 0.5, training=False, inplace=True).relu_()
+    return net.dense(x.unflatten(1, (-1, x.shape[1] // net.dense.in_features)).mean(2))
+
+
+def copied(net, x):
+    x = net.first(x)
+    x.copy_(x.relu() + 0.1)
+    return net.dense(net.norm(net.second(x)).mean((2, 3)))
+
+
 SAME = [of_functions, of_methods, in_place, by_methods_in_place, by_named_arguments_in_place]
-WAYS = [of_modules, *SAME, in_parts, densely, normalised, over_and_over]
+WAYS = [of_modules, *SAME, flattened, copied, in_parts, densely, normalised, over_and_over]
 
 
 def written(way):
@@ -302,12 +315,13 @@ def part_of_a_constant(net, x):
     return net.dense((x + filled).mean((2, 3)))
 
 
-def flattened(net, x):
-    x = functional.adaptive_avg_pool2d(net.first(x), 1)
-    return net.dense(x.flatten(1).relu_())
+def through_a_view(net, x):
+    x = net.first(x)
+    x[:, :1].relu_()
+    return net.dense(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("way", [part, assigned_part, part_of_a_constant, flattened])
+@pytest.mark.parametrize("way", [part, assigned_part, part_of_a_constant, through_a_view])
 def test_refuses_a_network_that_writes_over_a_part(way):
     message = (
         r"^Expected a network that writes over whole tensors only, but it writes over a part of one\. "
@@ -321,6 +335,71 @@ def test_refuses_a_network_that_writes_over_a_part(way):
 def test_refuses_logits_that_do_not_depend_on_the_image(way):
     with pytest.raises(ValueError, match=r"^Expected logits that depend on the image, but got a constant\.$"):
         trace(written(way), IMAGE)
+
+
+class Custom(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values):
+        ctx.save_for_backward(values)
+        return values.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (ctx.saved_tensors[0] > 0)
+
+
+@torch.jit.script
+def scripted(values):
+    return values.relu()
+
+
+@pytest.mark.parametrize("rectifier", [Custom.apply, scripted])
+def test_refuses_what_cannot_be_recorded(rectifier):
+    def branch(net, x):
+        x = net.first(x)
+        return net.dense((x + rectifier(net.second(x))).mean((2, 3)))
+
+    with pytest.raises(
+        ValueError, match=r"^Expected operations that PyTorch can record, but got .*\. Use Int"
+    ):
+        trace(written(branch), IMAGE)
+    with pytest.raises(
+        ValueError, match=r"^Expected operations that PyTorch can record, but got .*\. Use Int"
+    ):
+        trace(written(lambda net, x: rectifier(net.dense(net.first(x).mean((2, 3))))), IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        (of_modules, "batch_norm"),
+        (lambda net, x: net.dense(nn.Dropout()(net.first(x)).mean((2, 3))), "dropout"),
+    ],
+)
+def test_refuses_training_mode_before_it_changes_anything(way, name):
+    model = written(way).train()
+    before = model.norm.running_mean.clone(), model.norm.running_var.clone()
+    message = rf"^Expected a network in evaluation mode, but got {name} in training mode\. Call `model\.eval"
+    with pytest.raises(ValueError, match=message):
+        trace(model, IMAGE)
+    assert torch.equal(model.norm.running_mean, before[0])
+    assert torch.equal(model.norm.running_var, before[1])
+
+
+def test_refuses_results_that_are_no_logits():
+    with pytest.raises(
+        ValueError, match=r"^Expected a network that returns logits, but got a dict\. Wrap it\.$"
+    ):
+        trace(written(lambda net, x: {"logits": of_modules(net, x)}), IMAGE)
+
+
+def test_a_value_times_itself_is_no_unit():
+    def squared(net, x):
+        x = net.first(x)
+        return net.dense((x * x * 2).mean((2, 3)))
+
+    passed = trace(written(squared), IMAGE)
+    assert [one.kind.name for one in passed.operations if one.name == "mul"] == ["OTHER", "UNIT"]
 
 
 def test_the_name_is_that_of_the_form_that_writes_over_nothing():

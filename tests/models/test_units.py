@@ -200,8 +200,6 @@ def test_the_gradient_is_the_networks(kernel):
         (nn.GELU(), "gelu"),
         (nn.SiLU(), "silu"),
         (nn.SiLU(inplace=True), "silu"),
-        (nn.Tanh(), "tanh"),
-        (nn.Softplus(), "softplus"),
         (nn.LayerNorm([7, 6]), "layer_norm"),
         (nn.Softmax(1), "softmax"),
         (nn.AdaptiveMaxPool2d(2), "adaptive_max_pool2d"),
@@ -220,7 +218,7 @@ def test_other_units_are_named(unit, name):
 def test_operations_without_a_bend_are_not_named():
     def straight(x):
         x = functional.dropout((x - 0.3) * 2 / 3 + 1, training=False).contiguous().clone()
-        x = (1 - x).sum(dim=3, keepdim=True) - (-x).float().double().to(x)
+        x = (1 - x).sum(dim=3, keepdim=True) + (-x).float().double().to(torch.float64)
         return functional.pad(functional.avg_pool2d(torch.cat([x, x + x.flip(0) * 0], 1), 2), (1, 1))
 
     model = between(Call(straight))
@@ -257,3 +255,15 @@ def test_a_network_that_calls_another_unit_is_refused():
     model[2] = nn.ReLU6()
     with pytest.raises(ValueError, match="Expected relu as unit 1 of every pass, but got hardtanh"):
         separate(IMAGE)
+
+
+@pytest.mark.parametrize(
+    "unit", [nn.Tanh(), nn.Sigmoid(), nn.ELU(0.7), nn.Softplus(3.0, 5.0), nn.PReLU(3, init=0.3), nn.PReLU()]
+)
+def test_smooth_units_and_prelu_are_modules_too(unit):
+    model = between(unit.double())
+    model(IMAGE)
+    separate = SeparateUnits(model, IMAGE)
+    assert len(separate.units) == 1
+    assert separate.curved() == []
+    torch.testing.assert_close(separate(IMAGE), model(IMAGE), rtol=0, atol=1e-14)
