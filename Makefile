@@ -4,7 +4,7 @@ READY := .venv/ready
 # Small convolutions gain nothing from more threads than two.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help install format check test test-all demo study benchmark
+.PHONY: help install format check test test-all demo study faithfulness networks benchmark
 
 help:  ## Show the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -21,6 +21,12 @@ demo: $(READY)  ## Train three regimes on the embedded sample and compare their 
 
 study: $(READY)  ## The same, longer; writes results/study and the README's table.
 	@$(BIN)/python scripts/compare.py study
+
+faithfulness: $(READY)  ## Score every explanation by insertion and deletion; writes the tables of docs/faithfulness.md.
+	$(BIN)/python scripts/faithfulness.py
+
+networks: $(READY)  ## Run every explanation on eight networks; writes the tables of docs/attributions.md.
+	$(BIN)/python scripts/networks.py
 
 test: $(READY)  ## Run the default tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2

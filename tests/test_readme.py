@@ -4,11 +4,14 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from lit_xai.cli import train_cli
+from lit_xai.evaluation.paired import paired_tables
 from lit_xai.evaluation.table import comparison, insert, read_results
+from scripts.faithfulness import agreement_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -86,6 +89,43 @@ def test_a_table_is_what_its_results_render(name):
     table = comparison(read_results(ROOT / "results" / name / "results.csv"))
     assert insert(README, name, table) == README
     assert f"\n{table}\n" in README
+
+
+def test_the_tables_of_faithfulness_are_what_their_results_render():
+    page = (ROOT / "docs" / "faithfulness.md").read_text()
+    samples = pd.read_parquet(ROOT / "results" / "faithfulness" / "samples.parquet")
+    assert insert(page, "faithfulness", paired_tables(samples)) == page
+    curve = pd.read_csv(ROOT / "results" / "agreement" / "results.csv")
+    assert insert(page, "agreement", agreement_table(curve)) == page
+    named = set(re.findall(r"^\| (\w+) ", page, re.MULTILINE))
+    assert {path.stem for path in (ROOT / "configs" / "attributions").glob("*.yaml")} <= named
+
+
+def test_the_claims_of_faithfulness_are_what_the_intervals_show():
+    page = (ROOT / "docs" / "faithfulness.md").read_text()
+    signs: dict[str, dict[str, list[str]]] = {}
+    for line in page.splitlines():
+        if line in ("insertion", "deletion", "insertion_signed", "deletion_signed"):
+            table = signs.setdefault(line, {})
+        elif found := re.match(r"\| (\w+) +\| \S+ \| (.*) \[(.*), (.*)\] \| (.*) \[(.*), (.*)\]", line):
+            _, *numbers = found.groups()
+            bounds = [(float(numbers[place + 1]), float(numbers[place + 2])) for place in (0, 3)]
+            table[found[1]] = [
+                "above" if low > 0 else "below" if high < 0 else "equal" for low, high in bounds
+            ]
+    assert len(signs["insertion"]) == 25
+    for metric in ("insertion", "insertion_signed"):
+        assert {name for name, found in signs[metric].items() if found != ["above", "above"]} == {"grad_cam"}
+        assert signs[metric]["grad_cam"] == ["equal", "equal"]
+    for metric in ("deletion", "deletion_signed"):
+        assert {found[1] for found in signs[metric].values()} == {"below"}
+        hard = {name: found[0] for name, found in signs[metric].items() if found[0] != "below"}
+        assert hard == {
+            "grad_cam": "above",
+            "saliency": "equal",
+            "attexplore_pgd": "equal",
+            "attexplore_ti": "equal",
+        }
 
 
 def test_the_list_of_methods_is_whole():
