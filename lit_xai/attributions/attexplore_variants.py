@@ -216,7 +216,7 @@ class AttEXploreNAA(Exploration):
         momentum: Share of the momentum kept from step to step.
         samples: Copies, of brightness 1, 1 - 1 / samples, ..., 1 / samples.
         sigma: Standard deviation of their noise, in pixel units of [0, 1].
-        layer: Name of the layer; if None, the last one with more than one place (`activation_at`).
+        layer: Name of the layer; if None, that of `activation_at`.
 
     Raises:
         ValueError: If an option is out of its range, or the network has no such layer.

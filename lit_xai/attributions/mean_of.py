@@ -1,7 +1,6 @@
 """Aggregates of several explanations."""
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Self
@@ -9,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lit_xai.attributions.base import Attribution, safe_root
+from lit_xai.attributions.base import Attribution, safe_root, warn_of_zeros
 from lit_xai.noise import Noise
 from lit_xai.types import Donors
 
@@ -79,27 +78,17 @@ class MeanOf(Attribution):
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
-            return self._aggregate(self._shares(model, image, target, noise))
-
-    def _aggregate(self, members: Tensor) -> Tensor:
-        return members.mean(dim=0)
-
-    def _shares(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
-        maps = torch.stack(
-            [
+            maps = [
                 shares(member.attribute(model, image, target, noise.child(str(index))))
                 for index, member in enumerate(self.members)
             ]
-        )
-        zero = int((maps.detach().flatten(2).amax(dim=2) == 0).any(dim=0).sum()) if maps.numel() else 0
-        if zero:
-            warnings.warn(
-                f"Expected a map of each member, but got only zeros from one or more for {zero} of "
-                f"{len(image)} images. Such a map adds nothing.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return maps
+            members = torch.stack(maps)
+            present = members.detach().bool().flatten(2).any(dim=2).all(dim=0)
+            warn_of_zeros(present, "a map of each member", "Such a map adds nothing.")
+            return self._aggregate(members)
+
+    def _aggregate(self, members: Tensor) -> Tensor:
+        return members.mean(dim=0)
 
 
 @dataclass(frozen=True)
