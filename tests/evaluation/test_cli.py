@@ -154,7 +154,8 @@ def test_every_shipped_evaluation_runs(path, runs, tmp_path, monkeypatch):
     config = yaml.safe_load(path.read_text())
     grid = yaml.safe_load((path.parent / config["grid"]).read_text())["init_args"]
     results = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert len(results) == 2 + len(grid["attacks"]) * len(grid["metrics"])
+    cells = len(grid["attributions"]) * len(grid["attacks"])
+    assert len(results) == 2 + cells * len(grid["metrics"])
 
 
 def _with_few_batches(original):
