@@ -114,13 +114,14 @@ class Resizing:
             image: (N, C, H, W).
             resize_back: Whether padded images are resized to the image's size.
         """
-        padded = self.padded(image)
+        chosen = Resizing(*(part[self.applied] for part in (self.applied, self.rows, self.columns)))
+        padded = chosen.padded(image[self.applied])
         if resize_back:
             padded = functional.interpolate(padded, image.shape[2:], mode="bilinear", align_corners=False)
-        if padded.shape == image.shape:
-            logits: Tensor = model(torch.where(self.applied[:, None, None, None], padded, image))
+        if padded.shape[1:] == image.shape[1:]:
+            logits: Tensor = model(image.index_put((self.applied,), padded))
             return logits
         # The larger images go first: a network that refuses them has then seen no others.
-        parts = (padded[self.applied], image[~self.applied])
+        parts = (padded, image[~self.applied])
         order = (~self.applied).long().argsort(stable=True)
         return torch.cat([model(part) for part in parts if len(part)])[order.argsort()]

@@ -89,7 +89,7 @@ class _Pool(nn.Module):
 
 
 class SeparateUnits(nn.Module):
-    """A network that calls a fresh, own module for each rectifier and max-pooling of its pass.
+    """A network that calls a module of its own for each unit and max-pooling of its pass.
 
     What hooks into modules (captum's DeepLIFT) needs every call to be a module of its own that does not write
     over its input; networks use one module twice, work in place, or call a function. The network is run as it
