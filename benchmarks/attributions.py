@@ -6,8 +6,12 @@ The bare passes are forward and backward passes of ready batches of the same siz
 passes as the formula has for each forward pass (relevance: one pass for the values, one forward and backward
 for the shares, two more of the first layer for its box). Where a method sends more images than its formula
 needs, the bare passes count for less.
+What relevance takes above them goes into folding and clipping the weights, what DeepLIFT takes into captum's
+copies of the input and output of every unit and into a first pass that finds the units.
 Memory is the highest resident size above that before, in a process of its own that returns freed memory at
-once (MALLOC_MMAP_THRESHOLD_), with 10 and with 200 points and 32 images in flight.
+once (MALLOC_MMAP_THRESHOLD_) and keeps one kernel only (oneDNN caches one for each batch size, and the number
+of images that AttEXplore resizes differs from chunk to chunk), with 10 and with 200 points and 32 images in
+flight.
 """
 
 import os
@@ -215,7 +219,12 @@ def status(name: str) -> int:
 def memory(name: str, points: int) -> int:
     """Return what `peak` prints in a process of its own."""
     command = [sys.executable, __file__, name, str(points)]
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    settings = {
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    environment = {**os.environ, **settings}
     return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
