@@ -5,7 +5,7 @@ draws. A first run of each method records the batches that it sends through the 
 The bare passes are forward and backward passes of ready batches of the same sizes, with as many backward
 passes as the formula has for each forward pass (relevance: one pass for the values, one forward and backward
 for the shares, two more of the first layer for its box). Where a method sends more images than its formula
-needs, the bare passes count for less.
+needs, the bare passes count for less; where that depends on the image, all that it sends count as needed.
 What relevance takes above them goes into folding and clipping the weights, what DeepLIFT takes into captum's
 copies of the input and output of every unit and into a first pass that finds the units.
 Memory is the highest resident size above that before, in a process of its own that returns freed memory at
@@ -72,6 +72,7 @@ class Job:
         forwards: Forward passes for each of them that need no backward pass.
         firsts: Forward and backward passes of the first layer for each of them.
         twin: Whether the network is run with softplus.
+        skip: Forward passes at the beginning that only ask for the number of classes.
     """
 
     method: Attribution
@@ -80,6 +81,7 @@ class Job:
     forwards: int = 0
     firsts: int = 0
     twin: bool = False
+    skip: int = 0
 
 
 GRADIENTS = (Saliency(), GuidedBackprop())
@@ -92,7 +94,7 @@ JOBS: Mapping[str, Job] = {
     "ExpectedGradients, 20 samples": Job(ExpectedGradients(samples=20, references=4), 20),
     "GuidedIG, 20 points": Job(GuidedIG(path_steps=20), 20),
     "BoundaryIG, 10 steps, 10 points": Job(BoundaryIG(steps=10, path_steps=10), None),
-    "AdversarialIG, 2 classes, 4 steps": Job(AdversarialIG(classes=2, steps=4), None, backwards=2),
+    "AdversarialIG, 2 classes, 4 steps": Job(AdversarialIG(classes=2, steps=4), None, backwards=2, skip=1),
     "AttEXplore, 2 steps, 10 samples": Job(AttEXplore(steps=2, samples=10), 20),
     "AttEXplorePlain, 4 steps": Job(AttEXplorePlain(steps=4), 4),
     "AttEXplorePGD, 4 steps": Job(AttEXplorePGD(steps=4), 4),
@@ -182,7 +184,7 @@ def compare_time(name: str, job: Job, model: nn.Module, number: int) -> None:
     """Print the time of a method over that of its bare passes, for a batch of a number of images."""
     method = job.method.prepare(model, lambda: [images(4)])
     batch = images(number)
-    batches = sent(method, model, batch)
+    batches = sent(method, model, batch)[job.skip :]
     passed = sum(len(ready) for ready in batches) / number
     inner = max(1, round(8 / (passed * number)))
 

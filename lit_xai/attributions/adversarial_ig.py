@@ -59,9 +59,9 @@ class AdversarialIG(Attribution):
             return maps
 
     def _draw_classes(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
-        logits = torch.cat([model(chunk) for chunk in image.split(self.max_batch)])
-        lot = noise.child("classes").uniform(logits.double()).scatter(1, target[:, None], 2.0)
-        return lot.argsort(dim=1)[:, : min(self.classes, logits.shape[1] - 1)]
+        count = model(image[:1]).shape[1]
+        lot = noise.child("classes").uniform(image.new_zeros(len(image), count, dtype=torch.float64))
+        return lot.scatter(1, target[:, None], 2.0).argsort(dim=1)[:, : min(self.classes, count - 1)]
 
     def _explain(
         self, model: nn.Module, image: Tensor, target: Tensor, others: Tensor

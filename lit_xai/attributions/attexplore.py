@@ -15,7 +15,7 @@ from lit_xai.attributions.exploration import (
     check_kernel,
     gradient_of,
     smoothed,
-    softened,
+    squashed,
 )
 from lit_xai.attributions.spectral import reweigh
 from lit_xai.noise import Noise
@@ -134,4 +134,4 @@ class AttEXplore(Exploration):
         return reweigh(noisy, noise.child("spectrum").uniform(point, 1 - self.rho, 1 + self.rho))
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        return functional.cross_entropy(softened(logits, self.objective), target, reduction="none")
+        return functional.cross_entropy(squashed(logits, self.objective), target, reduction="none")

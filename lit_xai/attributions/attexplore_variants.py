@@ -22,7 +22,7 @@ from lit_xai.attributions.exploration import (
     gradient_of,
     score_gradient,
     smoothed,
-    softened,
+    squashed,
 )
 from lit_xai.domain import clamp_pixels
 from lit_xai.models.features import activation_at
@@ -241,7 +241,7 @@ class AttEXploreNAA(Exploration):
             faded = torch.cat([self._faded(image, noise, draw) for draw in draws])
             with torch.enable_grad():
                 logits, feature = activation_at(model, faded.requires_grad_(), self.layer)
-                score = class_score(softened(logits, self.objective), target.repeat(len(draws)), "logit")
+                score = class_score(squashed(logits, self.objective), target.repeat(len(draws)), "logit")
                 (gradient,) = torch.autograd.grad(score.sum(), feature)
             weights.append(gradient.unflatten(0, (len(draws), len(image))).sum(dim=0))
         return torch.stack(weights).sum(dim=0)

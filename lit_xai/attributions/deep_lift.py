@@ -30,7 +30,8 @@ def rescaled(model: nn.Module, image: Tensor, start: Tensor, target: Tensor, *, 
         Detached maps, (N, C, H, W).
 
     Raises:
-        ValueError: If the network has a unit that captum would answer with the plain gradient.
+        ValueError: If the network has a unit that captum would answer with the plain gradient, is in training
+            mode or cannot be recorded, or its passes differ.
     """
     if not len(image):
         return torch.zeros_like(image)
@@ -86,15 +87,16 @@ class DeepLift(Attribution):
     windows. Where max-pooling sees the same in image and baseline, captum takes the gradient of the first
     image of the batch; here each image has its own.
     The units with a rule are ReLU, ReLU6, hard tanh, leaky ReLU, PReLU, ELU, tanh, sigmoid, softplus and
-    max-pooling. A network with another one (GELU, SiLU, layer norm) is refused: captum would return the
-    gradient times the difference.
+    max-pooling in two dimensions. A network with another one (GELU, SiLU, layer norm) is refused: captum
+    would return the gradient times the difference.
 
     Args:
         baseline: The value of every pixel of the baseline, in [0, 1]; 0 is black.
         max_batch: Images in flight in one forward pass, baselines among them; at least 2.
 
     Raises:
-        ValueError: If an option is out of its range, or the network has a unit without a rule.
+        ValueError: If an option is out of its range; on the first image, if the network has a unit without a
+            rule, is in training mode or cannot be recorded, or its passes differ.
     """
 
     baseline: float = 0.0
@@ -124,7 +126,7 @@ class DeepLiftShap(Referring):
 
     Raises:
         ValueError: If an option is out of its range, the method is used before `prepare`, references and
-            images differ in shape, or the network has a unit without a rule.
+            images differ in shape; on the first image, as `DeepLift`.
     """
 
     references: int = 20

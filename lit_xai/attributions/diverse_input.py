@@ -38,8 +38,8 @@ def resampling(size: int, new_size: Tensor, offset: Tensor, canvas: int) -> Tens
 class DiverseInput:
     """Resize images at random and pad them with zeros (Xie et al., 2019, arXiv 1803.06978).
 
-    The side is drawn from the image's up to the padded image's, which is left out. Deviations: every image
-    has a draw of its own, and any height and width are allowed.
+    The side is drawn from the smaller up to the larger of the image's and `scale` times it, which is left
+    out. Deviations: every image has a draw of its own, and any height and width are allowed.
 
     Args:
         scale: Above 1, side of the padded image over the side of the image. Below 1, the smallest side drawn
@@ -107,7 +107,7 @@ class Resizing:
         return self.rows[:, None] @ image @ self.columns[:, None].mT
 
     def logits(self, model: nn.Module, image: Tensor, *, resize_back: bool) -> Tensor:
-        """Return the logits of the images, (N, K), of those that apply after resizing.
+        """Return the logits of the images, (N, K); those that `applied` marks are resized and padded first.
 
         Args:
             model: Maps pixels in [0, 1] to logits.

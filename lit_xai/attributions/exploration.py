@@ -135,10 +135,10 @@ def score_gradient(
     logits: Callable[[Tensor], Tensor], image: Tensor, target: Tensor, objective: Objective
 ) -> Tensor:
     """Return the gradient of the class's entry of the objective with respect to each pixel, (N, C, H, W)."""
-    return gradient_of(lambda leaf: class_score(softened(logits(leaf), objective), target, "logit"), image)
+    return gradient_of(lambda leaf: class_score(squashed(logits(leaf), objective), target, "logit"), image)
 
 
-def softened(logits: Tensor, objective: Objective) -> Tensor:
+def squashed(logits: Tensor, objective: Objective) -> Tensor:
     """Return logits, their softmax, or the softmax of their softmax, (N, K)."""
     for _ in range(_SOFTMAXES[objective]):
         logits = logits.softmax(dim=1)

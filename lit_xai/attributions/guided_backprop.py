@@ -64,17 +64,17 @@ def _guided_logits(model: nn.Module, image: Tensor) -> Iterator[Tensor]:
 class GuidedBackprop(Attribution):
     """Explain by the gradient that positive gradients carry (Springenberg et al., 2015, arXiv 1412.6806).
 
-    Before a gradient enters a rectifier (ReLU, ReLU6, leaky ReLU, whether a module, a function or a method,
-    in place or used twice), its negative part is dropped. Under a `SoftplusTwin` of sharpness beta both the
-    rectifiers and the drop are softplus functions (Dombrowski et al., 2019, arXiv 1906.07983). The change
-    of the gradient belongs to this one backward pass, so the second derivative is the true one. Other units
-    pass their own gradient; a network without rectifiers is refused.
+    Before a gradient enters a rectifier (ReLU, ReLU6, hard tanh, leaky ReLU, PReLU, whether a module, a
+    function or a method, in place or used twice), its negative part is dropped. Under a `SoftplusTwin` of
+    sharpness beta both the rectifiers and the drop are softplus functions (Dombrowski et al., 2019, arXiv
+    1906.07983). The change of the gradient belongs to this one backward pass, so the second derivative is the
+    true one. Other units pass their own gradient; a network without rectifiers is refused.
 
     Args:
         score: What is differentiated: `logit`, `probability` or `loss`.
 
     Raises:
-        ValueError: If `score` is unknown.
+        ValueError: If `score` is unknown; on the first image, if the network calls no rectifier.
     """
 
     score: Score = "logit"

@@ -41,7 +41,8 @@ class IntegratedGradients(Attribution):
         max_batch: Images in flight in one forward pass.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ValueError: If an option is out of its range; on the first image, if the baseline's file has another
+            size.
         FileNotFoundError: If the baseline's file does not exist.
     """
 

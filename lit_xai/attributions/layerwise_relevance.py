@@ -44,7 +44,9 @@ class LayerwiseRelevance(Attribution):
             mean square of the layer's outputs for that image.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ValueError: If an option is out of its range; on the first image, if the network has an operation
+            without a rule, adds tensors of different shapes, is in training mode or cannot be recorded, or if
+            its first layer sees sums of pixels under `z_box`.
     """
 
     first: Rule = "z_box"
@@ -124,7 +126,10 @@ class _Walk:
         assert relevance is not None
         if operation.kind in (Kind.LINEAR, Kind.MEAN):
             return [self._linear(operation, relevance)]
-        return self._sum(operation, relevance) if operation.kind is Kind.SUM else [relevance]
+        if operation.kind is Kind.SUM:
+            return self._sum(operation, relevance)
+        # A grey image that meets a value for each of three channels gets the relevance of all three.
+        return [relevance.sum_to_size(self.passed.values[operation.inputs[0]].shape)]
 
     def _linear(self, operation: Operation, relevance: Tensor) -> Tensor:
         linear = linear_of(operation, self._norm(operation))

@@ -72,7 +72,7 @@ def linear_of(operation: Operation, norm: Operation | None) -> Linear:
 
 def fold(weight: Tensor, bias: Tensor | None, norm: Operation) -> tuple[Tensor, Tensor]:
     """Return weights and bias of a linear operation that does what it and the batch norm after it do."""
-    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+    names = ("input", "running_mean", "running_var", "weight", "bias")
     mean, variance, scale, shift = (norm.argument(place, names[place]) for place in range(1, 5))
     eps = norm.argument(7, "eps", 1e-5)
     factor = (variance + eps).rsqrt()

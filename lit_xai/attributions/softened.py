@@ -83,7 +83,7 @@ class Softened(Attribution):
 
 def _check_smoothed(twin: SoftplusTwin, image: Tensor) -> None:
     if not twin.smoothed:
-        # A method that records the operations itself has not run the twin.
+        # Guided backpropagation makes the rectifiers smooth itself and does not run the twin.
         with evaluating(twin), torch.no_grad():
             twin(image[:1])
     if not twin.smoothed:

@@ -72,7 +72,7 @@ def token_grid(activation: Tensor, image: Tensor) -> Tensor:
         image: Pixels, (N, C, H, W).
 
     Returns:
-        The map, (N, D, h, w), with h / w = H / W.
+        The map, (N, D, h, w); that of tokens with h / w = H / W.
 
     Raises:
         ValueError: If the activation has another shape, or if no grid of at least two places fits, or

@@ -6,6 +6,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -73,6 +74,9 @@ class Operation:
     @cached_property
     def kind(self) -> Kind:
         """What it does to the values that depend on the image."""
+        # The same name as that of `functional.batch_norm`, but another order of arguments.
+        if self.function is torch.batch_norm:
+            return Kind.OTHER
         leaves = tree_leaves((self.arguments, self.options))
         if sum(isinstance(leaf, Slot) for leaf in leaves) == 1:
             allowed = set(Kind) - {Kind.SUM}

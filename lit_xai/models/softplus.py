@@ -15,9 +15,9 @@ class SoftplusTwin(nn.Module):
 
     Rectifier networks are piecewise linear, so their gradient maps have no gradient to attack. The twin calls
     the given network, with its own weights, and replaces each rectifier call, whether a module, a function or
-    a method makes it: ReLU by softplus(x), ReLU6 by softplus(x) - softplus(x - 6), leaky ReLU and PReLU of
-    slope s by s x + (1 - s) softplus(x). A network of curved activations (GELU, SiLU) runs unchanged, and so
-    does what is no rectifier by name (clamp, threshold, maximum).
+    a method makes it: ReLU by softplus(x), ReLU6 by softplus(x) - softplus(x - 6) and hard tanh alike, leaky
+    ReLU and PReLU of slope s by s x + (1 - s) softplus(x). A network of curved activations (GELU, SiLU) runs
+    unchanged, and so does what is no rectifier by name (clamp, threshold, maximum).
 
     Attributes:
         smoothed: Whether a pass has replaced any rectifier.

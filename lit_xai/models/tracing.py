@@ -153,10 +153,14 @@ class _Recorder(TorchFunctionMode):
 
         The tensor itself stays as it was. What shares its memory does not know of the new value.
         """
-        memory = target.untyped_storage().data_ptr()
-        sharing = (value for value in self.values if value.untyped_storage().data_ptr() == memory)
-        self.stale |= {id(value) for value in sharing if value is not target}
         before = self.slots[id(target)]
+        memory = self.values[before].untyped_storage().data_ptr()
+        sharing = {
+            place
+            for place, value in enumerate(self.values)
+            if place != before and value.untyped_storage().data_ptr() == memory
+        }
+        self.stale |= {known for known, place in self.slots.items() if place in sharing}
         self.slots |= {known: slot for known, place in self.slots.items() if place == before}
 
     def _check(self, function: Callable[..., Any] | None, tensors: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from lit_xai.models.operations import Kind, Operation
+from lit_xai.models.operations import Kind, Operation, Slot
 from lit_xai.models.softplus import network_of, sharpness_of
 from lit_xai.models.tracing import called, overwritten, trace
 
@@ -100,6 +100,10 @@ class SeparateUnits(nn.Module):
     Args:
         model: Maps pixels to logits. It is neither copied nor changed.
         image: Pixels that a first pass finds the calls with, (N, C, H, W).
+
+    Raises:
+        ValueError: If the network is in training mode or cannot be recorded; in a pass, if it calls other
+            units.
     """
 
     def __init__(self, model: nn.Module, image: Tensor) -> None:
@@ -122,7 +126,7 @@ class SeparateUnits(nn.Module):
             if expected != found:
                 raise ValueError(
                     f"Expected {expected} as unit {place} of every pass, but got {found}. "
-                    "Use IntegratedGradients for a network whose passes differ."
+                    "Use IntegratedGradients where passes differ or units are called on parameters."
                 )
         return logits
 
@@ -132,6 +136,8 @@ class SeparateUnits(nn.Module):
 
 
 def _is_curved(operation: Operation) -> bool:
+    if operation.name == "div" and not isinstance(operation.argument(0, "input"), Slot):
+        return True
     if operation.name == "max_pool2d":
         return operation.argument(4, "dilation") not in (None, 1, (1, 1))
     if operation.kind is Kind.UNIT:

@@ -15,7 +15,7 @@ from lit_xai.attributions.exploration import (
     gradient_of,
     score_gradient,
     smoothed,
-    softened,
+    squashed,
 )
 from lit_xai.noise import Noise
 from tests.conftest import tiny_batch
@@ -128,9 +128,9 @@ def test_the_score_is_the_entry_after_so_many_softmaxes(model, batch, objective)
         "probability": logits.softmax(1),
         "double_softmax": logits.softmax(1).softmax(1),
     }
-    assert torch.equal(softened(logits, objective), expected[objective])
+    assert torch.equal(squashed(logits, objective), expected[objective])
     leaf = batch.image.clone().requires_grad_()
-    values = softened(model(leaf), objective)
+    values = squashed(model(leaf), objective)
     values[torch.arange(6), batch.label].sum().backward()
     found = score_gradient(model, batch.image, batch.label, objective)
     torch.testing.assert_close(found, leaf.grad, rtol=0, atol=1e-15)

@@ -14,6 +14,7 @@ from lit_xai.attributions.input_x_gradient import InputXGradient
 from lit_xai.attributions.layerwise_relevance import LayerwiseRelevance
 from lit_xai.models.softplus import SoftplusTwin
 from lit_xai.noise import Noise
+from lit_xai.types import Batch
 from tests import contracts
 from tests.contracts import assert_attribution_contract, assert_every_field_matters
 from tests.models.test_tracing import (
@@ -499,3 +500,19 @@ def test_batch_norm_over_tokens_is_not_folded_into_a_dense_layer(batch):
     found, expected = attribute(rules, tokens, batch), attribute(rules, Apart(), batch)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     assert expected.abs().max() > 1e-3
+
+
+def test_a_grey_image_that_meets_three_channels_keeps_its_shape():
+    network = randomised(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 4))
+    )
+
+    class Normalised(nn.Module):
+        def forward(self, image):
+            return network((image - torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1).to(image)) / 0.25)
+
+    grey = Batch(torch.rand(2, 1, 8, 8, dtype=torch.float64), torch.tensor([1, 3]), torch.arange(2))
+    found = attribute(LayerwiseRelevance(dense="alpha1_beta0"), Normalised(), grey)
+    assert found.shape == (2, 1, 8, 8)
+    logit = Normalised()(grey.image).gather(1, grey.label[:, None]).squeeze(1).detach()
+    torch.testing.assert_close(found.sum(dim=(1, 2, 3)), logit, rtol=1e-6, atol=1e-6)

@@ -321,7 +321,32 @@ def through_a_view(net, x):
     return net.dense(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("way", [part, assigned_part, part_of_a_constant, through_a_view])
+def part_of_what_was_written_over(net, x):
+    x = net.first(x)
+    x.relu_()
+    x[:, :1].add_(5)
+    return net.dense(x.mean((2, 3)))
+
+
+def through_an_earlier_view(net, x):
+    x = net.first(x)
+    x.relu_()
+    view = x[:, :1]
+    x.add_(1)
+    return net.dense((x + view).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        part_of_what_was_written_over,
+        through_an_earlier_view,
+        part,
+        assigned_part,
+        part_of_a_constant,
+        through_a_view,
+    ],
+)
 def test_refuses_a_network_that_writes_over_a_part(way):
     message = (
         r"^Expected a network that writes over whole tensors only, but it writes over a part of one\. "

@@ -207,6 +207,11 @@ def test_the_gradient_is_the_networks(kernel):
         (nn.MaxPool2d(2, dilation=(1, 2)), "max_pool2d"),
         (Call(lambda x: functional.max_pool2d(x, 2, return_indices=True)[0]), "max_pool2d_with_indices"),
         (Call(lambda x: x * x.mean((2, 3), keepdim=True)), "mul"),
+        (Call(lambda x: torch.div(1.0, x)), "div"),
+        (
+            Call(lambda x: torch.batch_norm(x, *torch.ones(4, 3).double(), False, 0.1, 1e-5, False)),
+            "batch_norm",
+        ),
     ],
 )
 def test_other_units_are_named(unit, name):
@@ -242,7 +247,7 @@ def test_a_network_whose_passes_differ_is_refused(first, later, place, expected,
     times[0] = later
     message = (
         rf"^Expected {expected} as unit {place} of every pass, but got {found}\. "
-        r"Use IntegratedGradients for a network whose passes differ\.$"
+        r"Use IntegratedGradients where passes differ or units are called on parameters\.$"
     )
     with pytest.raises(ValueError, match=message):
         separate(IMAGE)
