@@ -8,38 +8,11 @@ from torch.nn import functional
 from lit_xai.attributions.attexplore import AttEXplore
 from lit_xai.noise import Noise
 from lit_xai.types import Batch
-from tests.conftest import tiny_batch
+from tests.attributions.exploring import attribute, count_images, pooling_network, wide_batch
 from tests.contracts import assert_attribution_contract, assert_every_field_matters
 
 SMALL = AttEXplore(steps=3, samples=3)
 PLAIN = {"samples": 1, "sigma": 0.0, "rho": 0.0, "diversity_probability": 0.0, "kernel_size": 1}
-
-
-def pooling_network() -> nn.Module:
-    """Return a float64 network for 2 channels, 4 classes and images of any size."""
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(2, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 8, 3, stride=2), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4),
-    )  # fmt: skip
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.4)
-    return network.double()
-
-
-def wide_batch(samples=4):
-    batch = tiny_batch(samples, size=24)
-    return Batch(batch.image[:, :, :17], batch.label, batch.sample_id)
-
-
-def attribute(method, model, batch):
-    return method.attribute(model, batch.image, batch.label, Noise(0, batch.sample_id))
-
-
-def count_images(model):
-    sizes = []
-    model.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
-    return sizes
 
 
 def resized(method, image, draw, back):
@@ -131,7 +104,7 @@ def test_contract(model, batch):
     ],
 )
 def test_equals_a_loop_over_images_and_samples(options):
-    model, batch = pooling_network(), wide_batch(3)
+    model, batch = pooling_network(2), wide_batch(3)
     method = AttEXplore(**({"steps": 3, "samples": 3} | options))
     assert_equal(attribute(method, model, batch), reference(method, model, batch))
 
@@ -139,7 +112,7 @@ def test_equals_a_loop_over_images_and_samples(options):
 def test_equals_the_loop_where_padded_images_are_resized_back(model, batch):
     larger = AttEXplore(steps=2, samples=3, diversity_scale=1.5, resize_back="always")
     assert_equal(
-        attribute(larger, pooling_network(), batch), reference(larger, pooling_network(), batch, back=True)
+        attribute(larger, pooling_network(2), batch), reference(larger, pooling_network(2), batch, back=True)
     )
     assert_equal(attribute(larger, model, batch), reference(larger, model, batch, back=True))
 
@@ -159,7 +132,7 @@ def test_a_network_of_fixed_size_sees_its_size(model, batch):
 
 
 def test_a_network_of_any_size_sees_padded_images():
-    model, batch, shapes = pooling_network(), wide_batch(), set()
+    model, batch, shapes = pooling_network(2), wide_batch(4), set()
     model.register_forward_pre_hook(lambda _, arguments: shapes.add(tuple(arguments[0].shape[2:])))
     automatic = attribute(SMALL, model, batch)
     assert shapes == {(17, 24), (19, 27)}
@@ -185,7 +158,7 @@ def test_a_network_that_fails_for_another_reason_says_so(batch, error):
 
 @pytest.mark.parametrize("max_batch", [1, 2, 3, 5, 7, 512])
 def test_no_image_is_passed_twice_and_few_at_once(max_batch):
-    model, batch = pooling_network(), wide_batch(5)
+    model, batch = pooling_network(2), wide_batch(5)
     expected = attribute(SMALL, model, batch)
     sizes = count_images(model)
     found = attribute(AttEXplore(steps=3, samples=3, max_batch=max_batch), model, batch)
@@ -204,7 +177,7 @@ def test_a_network_of_fixed_size_is_asked_once(model, batch):
 
 
 def test_the_point_option_takes_one_more_image_a_step():
-    model, batch = pooling_network(), wide_batch(5)
+    model, batch = pooling_network(2), wide_batch(5)
     sizes = count_images(model)
     attribute(AttEXplore(steps=3, samples=2, gradient="point"), model, batch)
     assert sum(sizes) == 3 * (2 + 1) * 5
@@ -227,7 +200,7 @@ def test_a_linear_network_has_a_map_by_hand():
 
 
 def test_the_default_map_is_not_negative_and_bounded():
-    model, batch = pooling_network(), wide_batch()
+    model, batch = pooling_network(2), wide_batch(4)
     batch.image[:, :, ::3] = batch.image[:, :, ::3].round()
     found = attribute(AttEXplore(steps=5, samples=2), model, batch)
     mean = found.mean(dim=(1, 2, 3))
@@ -238,7 +211,7 @@ def test_the_default_map_is_not_negative_and_bounded():
 
 
 def test_the_walk_raises_or_lowers_the_class():
-    model, batch = pooling_network(), wide_batch()
+    model, batch = pooling_network(2), wide_batch(4)
     change = {}
     for direction in ("descend", "ascend"):
         seen = []
@@ -255,7 +228,7 @@ def test_the_walk_raises_or_lowers_the_class():
 
 
 def test_zero_gradients_give_zero_maps_and_one_warning(batch):
-    constant = pooling_network()
+    constant = pooling_network(2)
     nn.init.zeros_(constant[-1].weight)
     with pytest.warns(UserWarning, match="for 6 of 6 images") as caught:
         assert not attribute(AttEXplore(steps=4, samples=2, max_batch=4), constant, batch).any()
@@ -273,7 +246,7 @@ def test_a_certain_network_gives_numbers(batch):
 
 
 def test_every_field_matters():
-    model, batch = pooling_network(), wide_batch(2)
+    model, batch = pooling_network(2), wide_batch(2)
     sizes = count_images(model)
 
     def effect(method):

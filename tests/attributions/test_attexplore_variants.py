@@ -18,7 +18,7 @@ from lit_xai.attributions.attexplore_variants import (
 )
 from lit_xai.noise import Noise
 from lit_xai.types import Batch
-from tests.conftest import tiny_batch
+from tests.attributions.exploring import attribute, count_images, pooling_network, wide_batch
 from tests.contracts import assert_attribution_contract, assert_every_field_matters
 
 VARIANTS = [
@@ -33,37 +33,10 @@ VARIANTS = [
 SUMMED = VARIANTS[:5]
 
 
-def pooling_network() -> nn.Module:
-    """Return a float64 network for 2 channels, 4 classes and images of any size."""
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(2, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 8, 3, stride=2), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
-    )  # fmt: skip
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.4)
-    return network.double()
-
-
-def wide_batch(samples=3):
-    batch = tiny_batch(samples, size=24)
-    return Batch(batch.image[:, :, :17], batch.label, batch.sample_id)
-
-
-def attribute(method, model, batch):
-    return method.attribute(model, batch.image, batch.label, Noise(0, batch.sample_id))
-
-
 def few(variant, **options):
     if variant is AttEXploreNAA:
         options = {"samples": 3} | options
     return variant(**({"steps": 4} | options))
-
-
-def count_images(model):
-    sizes = []
-    model.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
-    return sizes
 
 
 def unit(gradient):
@@ -224,7 +197,7 @@ def test_contract(model, batch, variant):
     ],
 )
 def test_equals_a_loop_over_images(variant, options):
-    model, batch = pooling_network(), wide_batch()
+    model, batch = pooling_network(1), wide_batch(3)
     method = few(variant, **options)
     found, expected = attribute(method, model, batch), reference(method, model, batch)
     error = (found - expected).abs().max() / expected.abs().max()
@@ -260,7 +233,7 @@ def test_walks_towards_the_boundary(trained, fashion_batch, variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_signs(variant):
-    found = attribute(few(variant), pooling_network(), wide_batch())
+    found = attribute(few(variant), pooling_network(1), wide_batch(3))
     if variant is AttEXplorePGD:
         assert 0.01 < (found < 0).double().mean() < 0.5
     else:
@@ -269,7 +242,7 @@ def test_signs(variant):
 
 @pytest.mark.parametrize("variant", SUMMED)
 def test_one_step_has_nothing_to_accumulate(variant):
-    model, batch = pooling_network(), wide_batch()
+    model, batch = pooling_network(1), wide_batch(3)
     method = few(variant, steps=1)
     found = attribute(replace(method, accumulate=True), model, batch)
     assert torch.equal(found, attribute(method, model, batch))
@@ -278,7 +251,7 @@ def test_one_step_has_nothing_to_accumulate(variant):
 @pytest.mark.parametrize("max_batch", [1, 2, 512])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_image_is_passed_twice_and_few_at_once(variant, max_batch):
-    model, batch = pooling_network(), wide_batch()
+    model, batch = pooling_network(1), wide_batch(3)
     expected = attribute(few(variant), model, batch)
     sizes = count_images(model)
     found = attribute(few(variant, max_batch=max_batch), model, batch)
@@ -290,7 +263,7 @@ def test_no_image_is_passed_twice_and_few_at_once(variant, max_batch):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_zero_gradients_give_zero_maps_and_one_warning(variant):
-    model, batch = pooling_network(), wide_batch()
+    model, batch = pooling_network(1), wide_batch(3)
     nn.init.zeros_(model[-1].weight)
     with pytest.warns(UserWarning, match="for 3 of 3 images") as caught:
         found = attribute(few(variant, max_batch=2), model, batch)
@@ -302,7 +275,7 @@ def test_zero_gradients_give_zero_maps_and_one_warning(variant):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_field_matters(variant):
-    model, batch = pooling_network(), wide_batch(2)
+    model, batch = pooling_network(1), wide_batch(2)
     sizes = count_images(model)
 
     def effect(method):
@@ -351,7 +324,7 @@ def test_the_defaults_are_the_tables():
 def test_odd_shapes(variant, shape):
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     batch = Batch(image, torch.zeros(shape[0], dtype=torch.int64), torch.arange(shape[0]))
-    found = attribute(few(variant, steps=2), pooling_network(), batch)
+    found = attribute(few(variant, steps=2), pooling_network(1), batch)
     assert found.shape == shape
     assert (found.flatten(1).amax(dim=1) > 0).all()
 
@@ -381,4 +354,4 @@ def test_refuses(variant, options, message):
 
 def test_refuses_a_layer_that_is_not_there():
     with pytest.raises(ValueError, match="Expected `layer` as the name of a module, but got 'top'"):
-        attribute(few(AttEXploreNAA, layer="top"), pooling_network(), wide_batch())
+        attribute(few(AttEXploreNAA, layer="top"), pooling_network(1), wide_batch(3))
