@@ -1,4 +1,4 @@
-"""The one projected ascent loop, shared by attacks on predictions and on explanations."""
+"""Slopes of objectives, and the plain projected ascent loop."""
 
 from collections.abc import Callable, Iterator
 
@@ -23,28 +23,41 @@ def check_steps(eps: float, step_size: float, steps: int) -> None:
         raise ValueError(f"Expected `steps` of at least 1, but got {steps}.")
 
 
-def gradient_sign(objective: Objective) -> Direction:
-    """Return the direction of steepest ascent under the L-infinity norm.
+def slope(objective: Objective, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an objective's value and its gradient.
 
     Args:
         objective: Takes images (N, C, H, W), returns a score for each, (N,), differentiable in its own image
             only.
+        image: Where, (N, C, H, W).
 
     Returns:
-        A direction for `ascend`: the sign of the objective's gradient, zero where it has none. Parameters'
-        gradients are never touched.
+        Detached scores, (N,), and gradients, (N, C, H, W), zero where there is none. Parameters' gradients
+        are never touched.
+    """
+    if not len(image):
+        return image.new_zeros(0), image
+    with torch.enable_grad():
+        point = image.detach().clone().requires_grad_()
+        value = objective(point)
+        if not value.requires_grad:
+            return value, torch.zeros_like(point)
+        (gradient,) = torch.autograd.grad(value.sum(), point, materialize_grads=True)
+    return value.detach(), gradient
+
+
+def gradient_sign(objective: Objective) -> Direction:
+    """Return the direction of steepest ascent under the L-infinity norm.
+
+    Args:
+        objective: As in `slope`.
+
+    Returns:
+        A direction for `ascend`: the sign of the objective's gradient, zero where it has none.
     """
 
     def direction(image: Tensor, step: int) -> Tensor:  # noqa: ARG001
-        if not len(image):
-            return image
-        with torch.enable_grad():
-            point = image.detach().clone().requires_grad_()
-            total = objective(point).sum()
-            if not total.requires_grad:
-                return torch.zeros_like(point)
-            (gradient,) = torch.autograd.grad(total, point, materialize_grads=True)
-        return gradient.sign()
+        return slope(objective, image)[1].sign()
 
     return direction
 

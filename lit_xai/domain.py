@@ -41,6 +41,16 @@ def check_eps(eps: float, name: str = "eps") -> None:
         raise ValueError(f"Expected `{name}` in (0, 1], but got {eps:g}. Write 8/255 as 0.0314.")
 
 
+def check_share(name: str, value: float) -> None:
+    """Refuse a share outside (0, 1].
+
+    Raises:
+        ValueError: If the value is not in (0, 1].
+    """
+    if not 0 < value <= 1:
+        raise ValueError(f"Expected `{name}` in (0, 1], but got {value:g}.")
+
+
 def clamp_pixels(image: Tensor) -> Tensor:
     """Return the nearest pixels in [0, 1], (N, C, H, W)."""
     return image.clamp(0.0, 1.0)

@@ -49,6 +49,10 @@ class Noise:
         digest = hashlib.blake2b(f"{self.seed}:{stream!r}".encode(), digest_size=8).digest()
         return Noise(int.from_bytes(digest, "little"), self.sample_id)
 
+    def select(self, rows: Tensor) -> "Noise":
+        """Return the noise of some of the samples, the same draws for each; rows: (n,), int64."""
+        return Noise(self.seed, self.sample_id[rows])
+
     def uniform(self, like: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Return uniform draws.
 

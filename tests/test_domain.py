@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lit_xai.domain import check_eps, check_pixels, project_l2, project_linf
+from lit_xai.domain import check_eps, check_pixels, check_share, project_l2, project_linf
 
 
 @pytest.fixture
@@ -118,3 +118,9 @@ def test_refuses_a_radius_out_of_range(eps, shown):
 def test_names_the_option():
     with pytest.raises(ValueError, match="Expected `step_size` in"):
         check_eps(2, "step_size")
+
+
+def test_a_share_of_one_is_allowed():
+    assert check_share("k", 1.0) is None
+    with pytest.raises(ValueError, match=r"Expected `k` in \(0, 1\], but got 1\.0001\."):
+        check_share("k", 1.0001)

@@ -1,5 +1,6 @@
 """The interface of attacks on explanations, and the one place where their effect is measured."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -68,7 +69,13 @@ class Attack(ABC):
 
 
 class Criterion(ABC):
-    """What an attack with several iterates or restarts minimises, for each sample."""
+    """What an attack with several iterates or restarts minimises, for each sample.
+
+    Attributes:
+        lowest: The least score there is; a sample that has it is finished.
+    """
+
+    lowest: ClassVar[float] = -math.inf
 
     @abstractmethod
     def score(self, clean_map: Tensor, attacked_map: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.attacks.base import Attack
-from lit_xai.attacks.gaussian import check_share
 from lit_xai.attributions.base import Explain
-from lit_xai.domain import clamp_pixels
+from lit_xai.domain import check_share, clamp_pixels
 from lit_xai.gate import evaluating, on_network
 from lit_xai.metrics.maps import descending_rank
 from lit_xai.noise import Noise

@@ -8,19 +8,9 @@ from torch import Tensor, nn
 
 from lit_xai.attacks.base import Attack
 from lit_xai.attributions.base import Explain
-from lit_xai.domain import clamp_pixels
+from lit_xai.domain import check_share, clamp_pixels
 from lit_xai.metrics.maps import descending_rank
 from lit_xai.noise import Noise
-
-
-def check_share(name: str, value: float) -> None:
-    """Refuse a share outside (0, 1].
-
-    Raises:
-        ValueError: If the value is not in (0, 1].
-    """
-    if not 0 < value <= 1:
-        raise ValueError(f"Expected `{name}` in (0, 1], but got {value:g}.")
 
 
 @dataclass(frozen=True)

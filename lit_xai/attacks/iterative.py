@@ -1,11 +1,11 @@
-"""What attacks that climb in several steps share."""
+"""What attacks with several iterates share: where they start, and which iterate they keep."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-from lit_xai.ascent import ascend, check_steps, gradient_sign
+from lit_xai.ascent import check_steps
 from lit_xai.attacks.base import Criterion
 from lit_xai.attributions.base import Explain
 from lit_xai.metrics.maps import pixel_map
@@ -38,44 +38,67 @@ def relative_map(explain: Explain, image: Tensor, target: Tensor) -> Tensor:
     return maps / maps.sum(dim=(1, 2), keepdim=True).clamp_min(_SMALLEST)
 
 
-def map_ascent(
-    twin: Explain,
-    image: Tensor,
-    target: Tensor,
-    start: Tensor,
-    objective: Callable[[Tensor], Tensor],
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-) -> Iterator[Tensor]:
-    """Yield the iterates that climb an objective of the relative map.
+class BestIterates:
+    """Each sample's accepted iterate with the lowest score.
+
+    An iterate is accepted if the true network predicts the same class for it and its score is below that of
+    the clean map; a sample without one keeps its clean image. NaN is never accepted.
 
     Args:
-        twin: The explanation on a network with curvature.
-        image: Centre of the ball, pixels in [0, 1], (N, C, H, W).
-        target: The explained classes, (N,), int64.
-        start: First point, (N, C, H, W).
-        objective: Takes relative maps (N, H, W), returns (N,).
-        eps: Radius, in pixel units of [0, 1].
-        step_size: Length of a step, in pixel units of [0, 1].
-        steps: Number of iterates.
+        explain: The explanation on the true network.
+        image: Clean pixels in [0, 1], (N, C, H, W).
+        target: Classes predicted for them, (N,), int64.
+        criterion: What to minimise.
+        clean: Maps of the clean images over pixels, (N, H, W), if they are known already.
+        goal: Maps that iterates are scored against, (N, H, W); the clean ones if None.
 
-    Yields:
-        Pixels in [0, 1], (N, C, H, W).
+    Attributes:
+        image: The best images so far, (N, C, H, W).
     """
-    direction = gradient_sign(lambda point: objective(relative_map(twin, point, target)))
-    yield from ascend(image, start, direction, eps, step_size, steps)
+
+    def __init__(
+        self,
+        explain: Explain,
+        image: Tensor,
+        target: Tensor,
+        criterion: Criterion,
+        *,
+        clean: Tensor | None = None,
+        goal: Tensor | None = None,
+    ) -> None:
+        with torch.no_grad():
+            clean = pixel_map(explain(image, target)) if clean is None else clean
+            self._goal = clean if goal is None else goal
+            self._score = criterion.score(self._goal, clean)
+        self._explain, self._target, self._criterion = explain, target, criterion
+        self.image = image.clone()
+
+    @property
+    def finished(self) -> Tensor:
+        """Which samples cannot be improved, (N,), bool."""
+        return self._score <= self._criterion.lowest
+
+    @torch.no_grad()
+    def offer(self, iterate: Tensor, rows: Tensor) -> None:
+        """Keep the iterates that are better than the best so far.
+
+        Args:
+            iterate: Pixels in [0, 1], (M, C, H, W).
+            rows: The samples they belong to, (M,), int64.
+        """
+        target = self._target[rows]
+        kept = self._explain.model(iterate).argmax(dim=1) == target
+        maps = pixel_map(self._explain.select(rows)(iterate, target))
+        score = self._criterion.score(self._goal[rows], maps)
+        better = kept & (score < self._score[rows])
+        self.image[rows[better]] = iterate[better]
+        self._score[rows[better]] = score[better]
 
 
-@torch.no_grad()
 def best_iterate(
     iterates: Iterable[Tensor], explain: Explain, image: Tensor, target: Tensor, criterion: Criterion
 ) -> Tensor:
-    """Return each sample's accepted iterate with the lowest score.
-
-    An iterate is accepted if the true network predicts the same class for it and its score is below that of
-    the clean map against itself; a sample without one keeps its clean image. NaN is never accepted.
+    """Return each sample's best iterate, as `BestIterates` has it.
 
     Args:
         iterates: Images, each (N, C, H, W).
@@ -87,12 +110,9 @@ def best_iterate(
     Returns:
         Pixels in [0, 1], (N, C, H, W).
     """
-    clean_map = pixel_map(explain(image, target))
-    best, lowest = image, criterion.score(clean_map, clean_map)
+    best = BestIterates(explain, image, target, criterion)
     for iterate in iterates:
-        kept = explain.model(iterate).argmax(dim=1) == target
-        score = criterion.score(clean_map, pixel_map(explain(iterate, target)))
-        better = kept & (score < lowest)
-        best = torch.where(better.view(-1, 1, 1, 1), iterate, best)
-        lowest = torch.where(better, score, lowest)
-    return best
+        rows = (~best.finished).nonzero().squeeze(1)
+        if len(rows):
+            best.offer(iterate[rows], rows)
+    return best.image

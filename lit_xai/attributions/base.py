@@ -39,6 +39,14 @@ class Attribution(ABC):
         """
         return self
 
+    def coarse(self, points: int) -> "Attribution":
+        """Return a cheaper version that looks at no more than `points` images for each; by default, itself.
+
+        Args:
+            points: Of a path integral, or noise draws.
+        """
+        return self
+
     @abstractmethod
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         """Explain the class `target` of each image.
@@ -80,6 +88,14 @@ class Explain:
     def on(self, model: nn.Module) -> "Explain":
         """Return the same method with the same draws on another network."""
         return replace(self, model=model)
+
+    def coarse(self, points: int) -> "Explain":
+        """Return a cheaper version of the method on the same network, as in `Attribution.coarse`."""
+        return replace(self, attribution=self.attribution.coarse(points))
+
+    def select(self, rows: Tensor) -> "Explain":
+        """Return the same for some of the samples, with the draws that are theirs; rows: (n,), int64."""
+        return replace(self, noise=self.noise.select(rows))
 
 
 def class_score(logits: Tensor, target: Tensor, score: Score) -> Tensor:

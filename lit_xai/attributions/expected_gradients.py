@@ -1,5 +1,6 @@
 """Integrated gradients, averaged over images as baselines."""
 
+import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +43,11 @@ class ExpectedGradients(Referring):
     def __post_init__(self) -> None:
         check_score(self.score)
         check_counts(self, "samples", "references", "max_batch")
+
+    def coarse(self, points: int) -> "ExpectedGradients":
+        cheaper = copy.copy(self)
+        object.__setattr__(cheaper, "samples", min(points, self.samples))
+        return cheaper
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         references = self.referred(image)

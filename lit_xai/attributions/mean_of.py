@@ -76,6 +76,9 @@ class MeanOf(Attribution):
     def prepare(self, model: nn.Module, donors: Donors) -> Self:
         return replace(self, members=tuple(member.prepare(model, donors) for member in self.members))
 
+    def coarse(self, points: int) -> Self:
+        return replace(self, members=tuple(member.coarse(points) for member in self.members))
+
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
             maps = [

@@ -1,6 +1,6 @@
 """The input gradient, averaged over noisy copies of the image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -46,6 +46,9 @@ class SmoothGrad(Attribution):
         check_counts(self, "samples", "max_batch")
         if not self.sigma > 0:
             raise ValueError(f"Expected `sigma` above 0, but got {self.sigma:g}. Use Saliency for no noise.")
+
+    def coarse(self, points: int) -> "SmoothGrad":
+        return replace(self, samples=min(points, self.samples))
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         mean = torch.zeros_like(image)

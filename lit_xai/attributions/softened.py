@@ -73,6 +73,9 @@ class Softened(Attribution):
     def prepare(self, model: nn.Module, donors: Donors) -> "Softened":
         return replace(self, attribution=self.attribution.prepare(model, donors))
 
+    def coarse(self, points: int) -> "Softened":
+        return replace(self, attribution=self.attribution.coarse(points))
+
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         twin = SoftplusTwin(network_of(model), self.beta)
         attribution = self.attribution.attribute(twin, image, target, noise)

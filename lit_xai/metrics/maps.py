@@ -175,6 +175,30 @@ def check_w(w: int) -> None:
         raise ValueError(f"Expected `w` of at least 0, but got {w}.")
 
 
+def check_size(k: float) -> None:
+    """Refuse what is neither a number of pixels nor a share of them.
+
+    Raises:
+        ValueError: If `k` is not positive, or above 1 and no whole number.
+    """
+    if not (0 < k < 1 or (k >= 1 and k == int(k))):
+        raise ValueError(f"Expected `k` as a number of pixels or a share in (0, 1), but got {k:g}.")
+
+
+def size_of(k: float, maps: Tensor) -> int:
+    """Return a number of pixels.
+
+    Args:
+        k: The number itself, or below 1 the share of the pixels, of which at least one is counted.
+        maps: Values, (N, H, W).
+
+    Example:
+        >>> size_of(0.1, torch.zeros(1, 28, 28)), size_of(100, torch.zeros(1, 28, 28))
+        (78, 100)
+    """
+    return max(1, round(k * maps.shape[1] * maps.shape[2])) if k < 1 else int(k)
+
+
 def check_k(k: int, pixels: int | None = None) -> None:
     """Refuse a number of pixels that no map has.
 

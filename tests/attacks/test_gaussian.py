@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lit_xai.attacks.base import run_attack
-from lit_xai.attacks.gaussian import GaussianInjection, check_share
+from lit_xai.attacks.gaussian import GaussianInjection
 from lit_xai.attributions.base import Explain
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.saliency import Saliency
@@ -100,9 +100,3 @@ def test_every_field_matters(model, batch):
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         GaussianInjection(**options)
-
-
-def test_a_share_of_one_is_allowed():
-    assert check_share("k", 1.0) is None
-    with pytest.raises(ValueError, match=r"Expected `k` in \(0, 1\], but got 1\.0001\."):
-        check_share("k", 1.0001)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.attacks.base import Criterion
-from lit_xai.attacks.iterative import best_iterate, check_ascent, map_ascent, relative_map, starts
+from lit_xai.attacks.iterative import best_iterate, check_ascent, relative_map, starts
 from lit_xai.attributions.base import Attribution, Explain
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.noise import Noise
@@ -224,31 +224,6 @@ def test_relative_map_of_nothing_is_zero():
     image = torch.zeros(2, 2, 4, 4)
     explain = Explain(Pixels(), BrightCorner(), Noise(0, torch.arange(2)))
     assert torch.equal(relative_map(explain, image, torch.zeros(2).long()), torch.zeros(2, 4, 4))
-
-
-def test_map_ascent_climbs_with_signs_inside_ball_and_domain():
-    image = torch.tensor([0.5, 0.02, 0.5, 0.9], dtype=torch.float64).view(1, 1, 2, 2)
-    weight = torch.tensor([[1.0, -1.0], [0.0, 3.0]], dtype=torch.float64)
-    twin = Explain(Pixels(), BrightCorner(), Noise(0, torch.arange(1)))
-    found = list(
-        map_ascent(
-            twin,
-            image,
-            torch.zeros(1).long(),
-            image,
-            lambda maps: (maps * weight).sum(dim=(1, 2)),
-            eps=0.12,
-            step_size=0.05,
-            steps=3,
-        )
-    )
-    # The share's derivative is (weight - mean weight) / sum: signs -, -, -, + here.
-    expected = [[0.45, 0.0, 0.45, 0.95], [0.40, 0.0, 0.40, 1.0], [0.38, 0.0, 0.38, 1.0]]
-    for point, values in zip(found, expected, strict=True):
-        torch.testing.assert_close(
-            point.flatten(), torch.tensor(values, dtype=torch.float64), rtol=0, atol=1e-15
-        )
-        assert not point.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_beats_random_signs(trained, fashion_batch, attribution):
 def test_without_curvature_nothing_moves(model, batch, monkeypatch):
     attack = TopK(eps=0.1, step_size=0.05, steps=3, k=9)
     assert run_attack(model, Saliency(), attack, batch, seed=0).applied.sum() >= 4
-    monkeypatch.setattr("lit_xai.attacks.top_k.SoftplusTwin", lambda network, beta: network)
+    monkeypatch.setattr("lit_xai.attacks.map_attack.SoftplusTwin", lambda network, beta: network)
     assert torch.equal(run_attack(model, Saliency(), attack, batch, seed=0).image_adv, batch.image)
 
 
