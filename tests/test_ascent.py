@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lit_xai.ascent import ascend, gradient_sign
+from lit_xai.ascent import ascend, gradient_sign, slope
 from tests.conftest import tiny_batch, tiny_network
 
 
@@ -94,3 +94,40 @@ def test_the_iterates_are_detached_from_the_center():
     image = torch.full((1, 1, 1, 1), 0.5, requires_grad=True)
     points = list(ascend(image, image, linear(torch.ones(1)), 0.25, 0.5, 2))
     assert not any(point.requires_grad for point in points)
+
+
+def test_the_slope_is_the_value_and_its_gradient():
+    image = tiny_batch().image.requires_grad_()
+    with torch.no_grad():
+        value, gradient = slope(lambda point: (point**3).flatten(1).sum(dim=1), image)
+    torch.testing.assert_close(value, (image**3).flatten(1).sum(dim=1).detach(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradient, 3 * image.detach() ** 2, rtol=0, atol=1e-12)
+    assert not value.requires_grad
+    assert not gradient.requires_grad
+    assert image.grad is None
+
+
+def test_the_slope_of_a_network_leaves_its_parameters_alone():
+    batch, model = tiny_batch(), tiny_network()
+    value, gradient = slope(lambda point: model(point).logsumexp(dim=1), batch.image)
+    assert value.shape == (6,)
+    assert gradient.flatten(1).abs().amax(dim=1).min() > 0
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "objective", [lambda point: point.detach().sum(dim=(1, 2, 3)), lambda point: 0 * point.sum(dim=(1, 2, 3))]
+)
+def test_where_nothing_slopes_the_gradient_is_zero(objective):
+    image = tiny_batch().image
+    value, gradient = slope(objective, image)
+    assert value.shape == (6,)
+    assert gradient.shape == image.shape
+    assert gradient.abs().max() == 0
+
+
+def test_no_images_have_no_slope():
+    image = tiny_batch().image[:0]
+    value, gradient = slope(lambda point: 1 / 0, image)
+    assert value.shape == (0,)
+    assert gradient.shape == image.shape

@@ -203,3 +203,12 @@ def test_the_largest_draw_stays_below_one(dtype):
 def test_refuses_a_wrong_number_of_rows(kind, shape):
     with pytest.raises(ValueError, match="Expected a row for each of 3 samples, but got shape"):
         KINDS[kind](Noise(0, torch.arange(3)), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [torch.tensor([3, 0]), torch.tensor([], dtype=torch.int64)])
+def test_selected_samples_keep_their_draws(kind, rows):
+    noise, like = Noise(4, torch.tensor([9, 2, 2**40, 5])), torch.zeros(4, 2, 3, dtype=torch.float64)
+    assert torch.equal(KINDS[kind](noise.select(rows), like[rows]), KINDS[kind](noise, like)[rows])
+    child = KINDS[kind](noise.select(rows).child("start"), like[rows])
+    assert torch.equal(child, KINDS[kind](noise.child("start"), like)[rows])

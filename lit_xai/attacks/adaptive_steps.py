@@ -1,7 +1,6 @@
 """Steps that shorten where they gain too little."""
 
 from dataclasses import dataclass, replace
-from math import ceil
 
 import torch
 from torch import Tensor
@@ -44,8 +43,9 @@ class AdaptiveSteps(Stepping):
     The rule of APGD: at checkpoints that come closer and closer, a sample's step is halved and its climb
     resumed from its best point if fewer than a share `rise` of the steps since the last checkpoint raised the
     objective, or if neither the step nor the best value changed since then. An attack that names no
-    `step_size` begins with 2 eps. Deviations: the climb resumes without the momentum of the abandoned steps;
-    a sample whose step is shorter than `stop` takes no more passes.
+    `step_size` begins with 2 eps. Deviations: a checkpoint looks back before its step, which the paper takes
+    and then abandons; the climb resumes without the momentum of the abandoned steps; a sample whose step is
+    shorter than `stop` takes no more passes.
 
     Args:
         rise: Share of the steps between two checkpoints that must raise the objective, in (0, 1].
@@ -87,7 +87,9 @@ class AdaptiveSteps(Stepping):
         assert isinstance(path, _AdaptivePath)
         path = _recorded(path, value, gradient)
         checkpoints = checkpoints_of(steps)
-        if step in checkpoints[1:]:
+        if step == 0:
+            path = replace(path, checked_value=path.best_value)
+        elif step in checkpoints:
             since = step - checkpoints[checkpoints.index(step) - 1]
             path, gradient = self._checked(path, gradient, since)
         share = self.momentum if step else 1.0
@@ -121,14 +123,15 @@ def checkpoints_of(steps: int) -> list[int]:
 
     Example:
         >>> checkpoints_of(20)
-        [0, 5, 9, 12, 14, 16, 18, 19]
+        [0, 5, 9, 12, 14, 16, 18, 19, 20]
     """
-    last, share = 0.0, 0.22
+    last, percent = 0, 22
     shares = [last]
-    while share < 1:
-        shares.append(share)
-        last, share = share, share + max(share - last - 0.03, 0.06)
-    return sorted({ceil(share * steps) for share in shares})
+    while percent < 100:
+        shares.append(percent)
+        last, percent = percent, percent + max(percent - last - 3, 6)
+    # In whole numbers: .57 times 100 is more than 57 in binary, or less.
+    return sorted({-(-share * steps // 100) for share in shares})
 
 
 def _recorded(path: _AdaptivePath, value: Tensor, gradient: Tensor) -> _AdaptivePath:

@@ -20,14 +20,20 @@ _ROUNDING = 1e-5
 class Attack(ABC):
     """A perturbation of images: frozen settings and one method.
 
-    An attack with a field `eps` promises to stay within that L-infinity radius; `run_attack` holds it to
-    that.
-
     Attributes:
-        needs_gradient: Whether it differentiates the explanation, which must then be differentiable.
+        needs_gradient: Whether it differentiates the explanation, which must then be differentiable. A
+            constant of the class, or a property where its settings decide.
     """
 
-    needs_gradient: ClassVar[bool]
+    @property
+    @abstractmethod
+    def needs_gradient(self) -> bool: ...
+
+    @property
+    def radius(self) -> float:
+        """The L-infinity radius it promises to stay within, in pixel units: its `eps`, 1 if it has none."""
+        eps: float = getattr(self, "eps", 1.0)
+        return eps
 
     def prepare(self, model: nn.Module, donors: Donors) -> "Attack":
         """Return a copy that knows what it needs of the network and of other images; by default, itself.
@@ -120,7 +126,7 @@ def run_attack(
         explain = attribution.bind(model, noise.child("attribution"))
         logits, target = _predict(model, image)
         image_adv = attack.perturb(model, explain, image, target, noise.child("attack")).detach()
-        _check_attacked(attack, image, image_adv)
+        check_attacked(attack, image, image_adv)
         logits_adv, predicted_adv = _predict(model, image_adv)
         with torch.no_grad():
             attribution_clean = (
@@ -150,13 +156,23 @@ def _predict(model: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
     return logits, logits.argmax(dim=1)
 
 
-def _check_attacked(attack: Attack, image: Tensor, image_adv: Tensor) -> None:
+def check_attacked(attack: Attack, image: Tensor, image_adv: Tensor) -> None:
+    """Hold an attack to its promises.
+
+    Args:
+        attack: Who made the attacked images.
+        image: Clean pixels in [0, 1], (N, C, H, W).
+        image_adv: What should be attacked pixels.
+
+    Raises:
+        ValueError: If they have another shape, are outside [0, 1] or further away than the attack's radius.
+    """
     if image_adv.shape != image.shape:
         raise ValueError(f"Expected attacked images {tuple(image.shape)}, but got {tuple(image_adv.shape)}.")
     check_pixels(image_adv)
-    eps = getattr(attack, "eps", 1.0)
     distance = (image_adv - image).abs().max().item() if image.numel() else 0.0
-    if distance > eps + _ROUNDING:
+    if distance > attack.radius + _ROUNDING:
         raise ValueError(
-            f"Expected {type(attack).__name__} within `eps` {eps:g}, but got a distance of {distance:g}."
+            f"Expected {type(attack).__name__} within `eps` {attack.radius:g}, "
+            f"but got a distance of {distance:g}."
         )

@@ -86,11 +86,13 @@ class BestIterates:
             iterate: Pixels in [0, 1], (M, C, H, W).
             rows: The samples they belong to, (M,), int64.
         """
-        target = self._target[rows]
-        kept = self._explain.model(iterate).argmax(dim=1) == target
-        maps = pixel_map(self._explain.select(rows)(iterate, target))
+        if not len(rows):
+            return
+        kept = self._explain.model(iterate).argmax(dim=1) == self._target[rows]
+        iterate, rows = iterate[kept], rows[kept]
+        maps = pixel_map(self._explain.select(rows)(iterate, self._target[rows]))
         score = self._criterion.score(self._goal[rows], maps)
-        better = kept & (score < self._score[rows])
+        better = score < self._score[rows]
         self.image[rows[better]] = iterate[better]
         self._score[rows[better]] = score[better]
 

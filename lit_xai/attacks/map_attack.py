@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -38,6 +39,13 @@ class Subject:
     target: Tensor
     clean: Tensor
 
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """The true network's, for the clean images, (N, K)."""
+        with torch.no_grad():
+            probabilities: Tensor = self.explain.model(self.image).softmax(dim=1)
+        return probabilities
+
 
 @dataclass(frozen=True)
 class MapAttack(Attack):
@@ -56,7 +64,10 @@ class MapAttack(Attack):
         path_steps: Points of a path integral, or noise draws, that the steps look at; all those of the
             explanation if None. Iterates are judged by the whole explanation, and an explanation without such
             points is followed as it is.
-        judge_every: Judge each iterate of this number, and the last; a judgement costs one explanation.
+        judge_every: Of so many iterates judge the one of the highest objective, and judge the last; a
+            judgement costs one explanation.
+        recover: Where an iterate has lost the prediction, climb the true network's margin until it is back,
+            instead of climbing on: one forward pass more for each step, and a backward pass where it is lost.
         stepping: How iterates move.
         criterion: What the best iterate minimises; the attack's own if None.
 
@@ -71,6 +82,7 @@ class MapAttack(Attack):
     restarts: int = 1
     path_steps: int | None = None
     judge_every: int = 1
+    recover: bool = False
     stepping: Stepping = field(default_factory=SignSteps)
     criterion: Criterion | None = None
     needs_gradient: ClassVar[bool] = True
@@ -103,6 +115,19 @@ class MapAttack(Attack):
         """Return the maps that iterates are scored against, (N, H, W); by default the clean ones."""
         return subject.clean
 
+    def penalty(self, subject: Subject, image: Tensor, rows: Tensor) -> Tensor | None:
+        """Return what an iterate pays for more than its map, subtracted from the objective; by default None.
+
+        Args:
+            subject: What is under attack.
+            image: Iterates, with a graph, (n, C, H, W).
+            rows: The samples they belong to, (n,), int64.
+
+        Returns:
+            Differentiable in the iterates, (n,).
+        """
+        return None
+
     def sharpness(self, progress: float) -> float:
         """Return the twin's `beta` after a share of the steps in [0, 1); by default always the same."""
         return self.beta
@@ -124,25 +149,89 @@ class MapAttack(Attack):
 
     def _climb(self, subject: Subject, start: Tensor, objective: MapObjective, best: BestIterates) -> None:
         rows = (~best.finished).nonzero().squeeze(1)
-        path = self.stepping.begin(start[rows], self._step_size)
+        ball = Ball(subject.image, self.eps)
+        path = self.stepping.begin(ball.project(start)[rows], self._step_size)
+        highest = _Highest.of_none(path.point)
         for step in range(self.steps):
             if not len(rows):
                 return
             ball = Ball(subject.image[rows], self.eps)
             value, gradient = self._slope(subject, objective, path.point, rows, step / self.steps)
+            if self.recover:
+                value, gradient = _recovered(subject, path.point, rows, value, gradient)
+            if step:
+                highest = highest.and_of(path.point, value)
             path = self.stepping.move(path, value, gradient, ball, step=step, steps=self.steps)
-            if (step + 1) % self.judge_every == 0 or step + 1 == self.steps:
-                best.offer(path.point, rows)
-                unfinished = ~(best.finished[rows] | self.stepping.settled(path, ball))
-                rows, path = rows[unfinished], path.select(unfinished)
+            if step and step % self.judge_every == 0:
+                best.offer(highest.point[highest.found], rows[highest.found])
+                left = ~(best.finished[rows] | self.stepping.settled(path, ball))
+                rows, path = rows[left], path.select(left)
+                highest = _Highest.of_none(path.point)
+        best.offer(path.point, rows)
 
     def _slope(
         self, subject: Subject, objective: MapObjective, point: Tensor, rows: Tensor, progress: float
     ) -> tuple[Tensor, Tensor]:
         twin = SoftplusTwin(subject.explain.model, self.sharpness(progress))
         smooth, target = subject.smooth.on(twin).select(rows), subject.target[rows]
-        return slope(lambda images: objective(relative_map(smooth, images, target), rows, progress), point)
+
+        def height(images: Tensor) -> Tensor:
+            value = objective(relative_map(smooth, images, target), rows, progress)
+            penalty = self.penalty(subject, images, rows)
+            return value if penalty is None else value - penalty
+
+        value, gradient = slope(height, point)
+        # One NaN would stay in the image for good.
+        return value, gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     @property
     def _step_size(self) -> float:
         return self.stepping.first_step(self.eps) if self.step_size is None else self.step_size
+
+
+@dataclass(frozen=True, eq=False)
+class _Highest:
+    """The iterates of the highest objective since the last judgement.
+
+    Attributes:
+        point: Pixels in [0, 1], (n, C, H, W).
+        value: The objective there, minus infinity where there is none yet, (n,).
+    """
+
+    point: Tensor
+    value: Tensor
+
+    @classmethod
+    def of_none(cls, like: Tensor) -> "_Highest":
+        return cls(like, like.new_full((len(like),), -torch.inf))
+
+    @property
+    def found(self) -> Tensor:
+        return self.value > -torch.inf
+
+    def and_of(self, point: Tensor, value: Tensor) -> "_Highest":
+        higher = value > self.value
+        return _Highest(
+            torch.where(higher.view(-1, 1, 1, 1), point, self.point), torch.where(higher, value, self.value)
+        )
+
+
+def _recovered(
+    subject: Subject, point: Tensor, rows: Tensor, value: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Put the margin's gradient, and a value below any other, where the prediction is lost."""
+    model, target = subject.explain.model, subject.target[rows]
+    with torch.no_grad():
+        lost = (model(point).argmax(dim=1) != target).nonzero().squeeze(1)
+    if not len(lost):
+        return value, gradient
+    _, back = slope(lambda images: _margin(model(images), target[lost]), point[lost])
+    value, gradient = value.clone(), gradient.clone()
+    value[lost], gradient[lost] = -torch.inf, back
+    return value, gradient
+
+
+def _margin(logits: Tensor, target: Tensor) -> Tensor:
+    own = logits.gather(1, target[:, None])
+    others = logits.scatter(1, target[:, None], -torch.inf)
+    return (own - others.amax(dim=1, keepdim=True)).squeeze(1)

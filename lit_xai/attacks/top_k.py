@@ -11,6 +11,15 @@ from lit_xai.metrics.maps import check_size, size_of, top_k_mask
 from lit_xai.noise import Noise
 
 
+def pushing_out(chosen: Tensor) -> MapObjective:
+    """Return an objective that rises as maps lose what they hold in chosen pixels, (N, H, W), bool."""
+
+    def objective(maps: Tensor, rows: Tensor, progress: float) -> Tensor:  # noqa: ARG001
+        return -(maps * chosen[rows]).sum(dim=(1, 2))
+
+    return objective
+
+
 @dataclass(frozen=True)
 class TopK(MapAttack):
     """Push the k most important pixels out of the map (Ghorbani et al., 2019, arXiv 1710.10547).
@@ -40,13 +49,4 @@ class TopK(MapAttack):
         return Intersection(self.k)
 
     def objective(self, subject: Subject, noise: Noise) -> MapObjective:
-        chosen = self.pushed(subject.clean)
-
-        def objective(maps: Tensor, rows: Tensor, progress: float) -> Tensor:  # noqa: ARG001
-            return -(maps * chosen[rows]).sum(dim=(1, 2))
-
-        return objective
-
-    def pushed(self, clean: Tensor) -> Tensor:
-        """Return the pixels to push out of the maps (N, H, W), of the same shape, bool."""
-        return top_k_mask(clean, size_of(self.k, clean))
+        return pushing_out(top_k_mask(subject.clean, size_of(self.k, subject.clean)))

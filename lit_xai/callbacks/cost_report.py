@@ -51,7 +51,8 @@ def counting(model: nn.Module) -> Iterator[Passes]:
 def count_passes(grid: Grid, model: nn.Module, batch: Batch) -> Passes:
     """Run a prepared grid on one sample, as if it were classified correctly, and count its passes.
 
-    A grid that cannot run on such images fails here, before anything was trained.
+    Maps that a batch's cells would share are counted for each. A grid that cannot run on such images fails
+    here, before anything was trained.
 
     Args:
         grid: Prepared; it forgets earlier samples.
@@ -67,6 +68,6 @@ def count_passes(grid: Grid, model: nn.Module, batch: Batch) -> Passes:
             label = model(image).argmax(dim=1)
         grid.reset()
         with counting(model) as passes:
-            grid.update(model, Batch(image, label, sample_id))
+            grid.update(model, Batch(image, label, sample_id), share=False)
         grid.reset()
     return passes

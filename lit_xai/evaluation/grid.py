@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.attacks.base import Attack, run_attack
+from lit_xai.attacks.donors import DonorPool
 from lit_xai.attributions.base import Attribution
 from lit_xai.evaluation.composition import check_parts
+from lit_xai.evaluation.remembering import remembering
 from lit_xai.gate import evaluating, measuring, on_network
 from lit_xai.metrics.base import SampleMetric, summarize
 from lit_xai.noise import Noise
@@ -95,22 +97,23 @@ class Grid(nn.Module):
     def prepare(self, model: nn.Module, donors: Donors) -> None:
         """Forget earlier samples, and let each part learn what it needs of network and donors."""
         self.reset()
+        pool = DonorPool.of(donors)
         with measuring(), evaluating(model):
-            self._attributions = {
-                name: part.prepare(model, donors) for name, part in self.attributions.items()
-            }
-            self._attacks = {name: part.prepare(model, donors) for name, part in self.attacks.items()}
+            self._attributions = {name: part.prepare(model, pool) for name, part in self.attributions.items()}
+            self._attacks = {name: part.prepare(model, pool) for name, part in self.attacks.items()}
 
     def reset(self) -> None:
         """Forget earlier samples."""
         self._scores = {}
 
-    def update(self, model: nn.Module, batch: Batch) -> None:
+    def update(self, model: nn.Module, batch: Batch, *, share: bool = True) -> None:
         """Attack and score N samples.
 
         Args:
             model: Maps pixels in [0, 1] to logits; its mode and its parameters are left as they were.
             batch: N samples, moved to the network's device.
+            share: Whether cells find each other's maps of equal images, as `remembering` does. It changes no
+                number; without it the passes of a sample do not depend on those beside it.
         """
         with measuring(), evaluating(model), torch.no_grad():
             batch = on_network(model, batch)
@@ -118,12 +121,13 @@ class Grid(nn.Module):
             # A network that has diverged predicts nothing: its samples are excluded.
             correct = (logits.argmax(dim=1) == batch.label) & logits.isfinite().all(dim=1)
             eligible = {name: attack.eligible(batch.image, logits) for name, attack in self._attacks.items()}
-            for attribution in self.attributions:
-                clean = self._clean_maps(model, attribution, _select(batch, correct))
+            for name, attribution in self._attributions.items():
+                method = remembering(attribution) if share else attribution
+                clean = self._clean_maps(model, method, _select(batch, correct))
                 for attack in self.attacks:
                     tried = correct & eligible[attack]
-                    cell = self._attack(model, attribution, attack, batch, tried, clean[tried[correct]])
-                    self._scores.setdefault((attribution, attack), []).append(cell)
+                    cell = self._attack(model, method, attack, batch, tried, clean[tried[correct]])
+                    self._scores.setdefault((name, attack), []).append(cell)
 
     def rows(self) -> Iterator[Row]:
         """Yield a row for each cell and metric, over all processes; every process must call it."""
@@ -163,14 +167,18 @@ class Grid(nn.Module):
         columns = ["attribution", "attack", "metric", "sample_id", "value"]
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
-    def _clean_maps(self, model: nn.Module, attribution: str, batch: Batch) -> Tensor:
-        explain = self._attributions[attribution].bind(
-            model, Noise(self.seed, batch.sample_id).child("attribution")
-        )
+    def _clean_maps(self, model: nn.Module, method: Attribution, batch: Batch) -> Tensor:
+        explain = method.bind(model, Noise(self.seed, batch.sample_id).child("attribution"))
         return explain(batch.image, batch.label)
 
     def _attack(
-        self, model: nn.Module, attribution: str, attack: str, batch: Batch, included: Tensor, clean: Tensor
+        self,
+        model: nn.Module,
+        method: Attribution,
+        attack: str,
+        batch: Batch,
+        included: Tensor,
+        clean: Tensor,
     ) -> _Scores:
         chosen = _select(batch, included)
         metrics = {
@@ -179,7 +187,6 @@ class Grid(nn.Module):
         failed = torch.zeros(len(included), dtype=torch.bool)
         place = included.cpu()
         if len(chosen.label):
-            method = self._attributions[attribution]
             result = run_attack(model, method, self._attacks[attack], chosen, self.seed, clean)
             noise = Noise(self.seed, chosen.sample_id)
             for name, metric in self.metrics.items():

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.attacks.base import run_attack
-from lit_xai.attacks.exiaa import EXIAA, important_features, rank_donors
+from lit_xai.attacks.blending import Blend
+from lit_xai.attacks.donors import DonorPool
+from lit_xai.attacks.exiaa import EXIAA, important_features, injected_class
 from lit_xai.attributions.base import Attribution
 from lit_xai.attributions.input_x_gradient import InputXGradient
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.noise import Noise
-from lit_xai.types import Batch
+from lit_xai.types import AttackResult, Batch
 from tests.attacks.test_base import undecided
 from tests.conftest import tiny_batch
 from tests.contracts import Untouched, assert_attack_contract, assert_every_field_matters, select
@@ -43,14 +45,16 @@ def donors():
     return [select(pool, slice(first, first + 7)) for first in range(0, 40, 7)]
 
 
-def runner_up(model: nn.Module, image: Tensor) -> int:
+def injected(model: nn.Module, image: Tensor, class_rank: int = 1) -> int:
+    """Return the class of the equations: without y*, the one of this place in the order of probability."""
     logits = model(image[None])[0].tolist()
-    best = logits.index(max(logits))
-    return max((k for k in range(len(logits)) if k != best), key=lambda k: logits[k])
+    predicted = logits.index(max(logits))
+    others = sorted((k for k in range(len(logits)) if k != predicted), key=lambda k: -logits[k])
+    return others[class_rank - 1]
 
 
 def runners_up(model: nn.Module, batch: Batch) -> list[int]:
-    return [runner_up(model, image) for image in batch.image]
+    return [injected(model, image) for image in batch.image]
 
 
 def confidence(model: nn.Module, image: Tensor, label: int) -> float:
@@ -58,10 +62,30 @@ def confidence(model: nn.Module, image: Tensor, label: int) -> float:
     return (odds[label] / odds.sum()).item()
 
 
-def ranked_by_hand(model: nn.Module, donors: list[Batch], label: int) -> list[Tensor]:
-    """Return the images of a label, the one with the highest softmax of that label first."""
-    own = [image for batch in donors for image, given, _ in zip(*batch, strict=True) if given == label]
+def ranked_by_hand(model: nn.Module, donors: list[Batch], label: int, pool: str = "label") -> list[Tensor]:
+    """Return the images of a class, the one with the highest softmax of that class first."""
+    own = [
+        image
+        for batch in donors
+        for image, given, _ in zip(*batch, strict=True)
+        if (given == label if pool == "label" else model(image[None]).argmax() == label)
+    ]
     return sorted(own, key=lambda image: confidence(model, image, label), reverse=True)
+
+
+def chosen_by_hand(model: nn.Module, donor: Tensor, label: int, k: float, values_of: str) -> list[int]:
+    """Return the flat places of I_k: the largest positive values of the donor's explanation."""
+    leaf = donor.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(model(leaf[None])[0, label], leaf)
+    values = {
+        "magnitude": gradient.abs(),
+        "product": gradient * donor,
+        "one channel": gradient.abs().sum(dim=0, keepdim=True).expand_as(donor),
+    }[values_of]
+    flat = values.flatten().tolist()
+    positive = [place for place, value in enumerate(flat) if value > 0]
+    size = max(1, round(k * len(positive)))
+    return sorted(positive, key=lambda place: (-flat[place], place))[:size]
 
 
 def injected_by_hand(
@@ -73,22 +97,13 @@ def injected_by_hand(
     alpha: float = 0.4,
     k: float = 0.2,
     rank: int = 0,
+    label: int | None = None,
 ) -> Tensor:
-    """Attack one image (C, H, W) as section 2.5 of the specification says."""
-    others = [other for other in ranked if not torch.equal(other, image)]
-    donor, label = others[rank], runner_up(model, image)
-    leaf = donor.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(model(leaf[None])[0, label], leaf)
-    values = {
-        "magnitude": gradient.abs(),
-        "product": gradient * donor,
-        "one channel": gradient.abs().sum(dim=0, keepdim=True).expand_as(image),
-    }[values_of]
-    flat = values.flatten().tolist()
-    positive = [place for place, value in enumerate(flat) if value > 0]
-    size = max(1, round(k * len(positive)))
+    """Attack one image (C, H, W) as the paper's equations say."""
+    donor = [other for other in ranked if not torch.equal(other, image)][rank]
+    label = injected(model, image) if label is None else label
     result = image.flatten().clone()
-    for place in sorted(positive, key=lambda place: (-flat[place], place))[:size]:
+    for place in chosen_by_hand(model, donor, label, k, values_of):
         result[place] = (1 - alpha) * image.flatten()[place] + alpha * donor.flatten()[place]
     return result.clamp(0, 1).view_as(image)
 
@@ -111,7 +126,7 @@ def test_equals_the_equations(network, batch, donors, attribution, values_of, k,
     attack = EXIAA(alpha=0.4, k=k, rank=rank).prepare(network, lambda: donors)
     found = run_attack(network, attribution, attack, batch, seed=0).image_adv
     for image, image_adv in zip(batch.image, found, strict=True):
-        ranked = ranked_by_hand(network, donors, runner_up(network, image))
+        ranked = ranked_by_hand(network, donors, injected(network, image))
         expected = injected_by_hand(network, image, ranked, values_of, alpha=0.4, k=k, rank=rank)
         torch.testing.assert_close(image_adv, expected, rtol=0, atol=1e-12)
 
@@ -120,35 +135,12 @@ def test_the_whole_donor_is_injected_at_full_strength(network, batch, donors):
     attack = EXIAA(alpha=1.0, k=1.0).prepare(network, lambda: donors)
     found = run_attack(network, Saliency(), attack, batch, seed=0).image_adv
     for image, image_adv in zip(batch.image, found, strict=True):
-        label = runner_up(network, image)
+        label = injected(network, image)
         donor = ranked_by_hand(network, donors, label)[0]
         leaf = donor.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(network(leaf[None])[0, label], leaf)
         # Where all rectifiers are off the saliency is zero, and nothing is injected.
         torch.testing.assert_close(image_adv, torch.where(gradient != 0, donor, image), rtol=0, atol=1e-12)
-
-
-def test_donors_are_ranked_by_the_probability_of_their_own_label(network, donors):
-    found = rank_donors(network, lambda: donors, size=4)
-    assert sorted(found) == [0, 1, 2, 3]
-    misled = 0
-    for label, images in found.items():
-        expected = ranked_by_hand(network, donors, label)[:4]
-        assert torch.equal(images, torch.stack(expected))
-        misled += (network(images).argmax(dim=1) != label).sum().item()
-    # A ranking by the largest probability of any class, or of correct images only, would look the same.
-    assert misled >= 1
-
-
-def test_the_order_and_the_batches_of_donors_do_not_matter(network, donors):
-    whole = Batch(*(torch.cat(parts) for parts in zip(*donors, strict=True)))
-    turned = Batch(*(tensor.flip(0) for tensor in whole))
-    first = rank_donors(network, lambda: donors, size=3)
-    for other in ([whole], [turned]):
-        second = rank_donors(network, lambda other=other: other, size=3)
-        assert {label: images.tolist() for label, images in first.items()} == {
-            label: images.tolist() for label, images in second.items()
-        }
 
 
 def test_preparing_leaves_the_network_and_the_donors_alone(network, donors):
@@ -181,41 +173,24 @@ def test_an_image_is_never_its_own_donor(network, batch, donors):
 
 def test_copies_of_an_image_do_not_use_up_its_donors(network, batch, donors):
     one = select(batch, slice(0, 1))
-    label = runner_up(network, one.image[0])
+    label = injected(network, one.image[0])
     donor = ranked_by_hand(network, donors, label)[-1]
     assert confidence(network, donor, label) < confidence(network, one.image[0], label)
     image = torch.cat([one.image, one.image, one.image, donor[None]])
     pool = Batch(image, torch.full((4,), label), torch.arange(4))
-    attack = EXIAA(alpha=0.4).prepare(network, lambda: [pool])
+    with pytest.warns(UserWarning, match="got none for 3 of 4 classes"):
+        attack = EXIAA(alpha=0.4).prepare(network, lambda: [pool])
     assert attack.eligible(one.image, network(one.image)).tolist() == [True]
     found = run_attack(network, Saliency(), attack, one, seed=0).image_adv[0]
     expected = injected_by_hand(network, one.image[0], [donor])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-class Certain(nn.Module):
-    """Give class 0 a probability that rounds to one for any image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(1000.0))
-
-    def forward(self, image: Tensor) -> Tensor:
-        score = self.scale * (1 + image.mean(dim=(1, 2, 3)))
-        return torch.stack([score, -score], dim=1)
-
-
-def test_copies_among_donors_of_equal_confidence_are_found():
-    shades = torch.tensor([0.5, 0.6, 0.5, 0.7, 0.6]).view(-1, 1, 1, 1).expand(5, 1, 2, 2)
-    pool = Batch(shades, torch.zeros(5).long(), torch.arange(5))
-    found = rank_donors(Certain(), lambda: [pool], size=4)[0]
-    assert torch.equal(found, shades[[0, 1, 3]])
-
-
 def test_a_sample_without_donors_is_excluded_and_unchanged(network, batch, donors):
     missing = runners_up(network, batch)[0]
     kept = [Batch(*(tensor[part.label != missing] for tensor in part)) for part in donors]
-    attack = EXIAA(alpha=0.4).prepare(network, lambda: kept)
+    with pytest.warns(UserWarning, match="got none for 1 of 4 classes"):
+        attack = EXIAA(alpha=0.4).prepare(network, lambda: kept)
     eligible = attack.eligible(batch.image, network(batch.image))
     assert eligible.tolist() == [label != missing for label in runners_up(network, batch)]
     assert 1 <= eligible.sum() <= 5
@@ -226,7 +201,8 @@ def test_a_sample_without_donors_is_excluded_and_unchanged(network, batch, donor
 def test_a_sample_whose_only_donor_is_itself_is_excluded(network, batch):
     labels = torch.tensor(runners_up(network, batch))
     one = select(batch._replace(label=labels), slice(2, 3))
-    attack = EXIAA().prepare(network, lambda: [one])
+    with pytest.warns(UserWarning, match="got none for 3 of 4 classes"):
+        attack = EXIAA().prepare(network, lambda: [one])
     eligible = attack.eligible(batch.image, network(batch.image))
     assert eligible.tolist() == [row != 2 and labels[row] == labels[2] for row in range(6)]
 
@@ -256,7 +232,7 @@ def test_the_maps_of_signed_explanations_have_fewer_positive_features(network, b
     attack = EXIAA(alpha=0.4, k=0.3).prepare(network, lambda: donors)
     found = run_attack(network, InputXGradient(), attack, batch, seed=0)
     for image, image_adv in zip(batch.image, found.image_adv, strict=True):
-        label = runner_up(network, image)
+        label = injected(network, image)
         donor = ranked_by_hand(network, donors, label)[0][None]
         values = InputXGradient().attribute(network, donor, torch.tensor([label]), Noise(0, torch.arange(1)))
         positive = int((values > 0).sum())
@@ -264,12 +240,140 @@ def test_the_maps_of_signed_explanations_have_fewer_positive_features(network, b
         assert int((image_adv != image).sum()) == max(1, round(0.3 * positive))
 
 
+@pytest.mark.parametrize("class_rank", [1, 2, 3])
+@pytest.mark.parametrize("pool", ["label", "predicted"])
+def test_another_class_and_another_pool_equal_the_equations(network, batch, donors, class_rank, pool):
+    attack = EXIAA(alpha=0.4, rank=1, class_rank=class_rank, pool=pool).prepare(network, lambda: donors)
+    found = run_attack(network, InputXGradient(), attack, batch, seed=0)
+    assert found.applied.all()
+    for image, image_adv in zip(batch.image, found.image_adv, strict=True):
+        label = injected(network, image, class_rank)
+        ranked = ranked_by_hand(network, donors, label, pool)
+        expected = injected_by_hand(network, image, ranked, "product", rank=1, label=label)
+        torch.testing.assert_close(image_adv, expected, rtol=0, atol=1e-12)
+
+
+def test_a_donor_may_be_explained_by_what_is_predicted_for_it(network, batch, donors):
+    attack = EXIAA(alpha=0.4, rank=2, donor_class="predicted").prepare(network, lambda: donors)
+    found = run_attack(network, InputXGradient(), attack, batch, seed=0).image_adv
+    misled = 0
+    for image, image_adv in zip(batch.image, found, strict=True):
+        ranked = ranked_by_hand(network, donors, injected(network, image))
+        label = int(network(ranked[2][None]).argmax())
+        misled += label != injected(network, image)
+        expected = injected_by_hand(network, image, ranked, "product", rank=2, label=label)
+        torch.testing.assert_close(image_adv, expected, rtol=0, atol=1e-12)
+    assert misled >= 1
+
+
+def test_random_places_are_as_many_and_take_the_same_donor(network, batch, donors):
+    attack = EXIAA(alpha=1.0, k=0.3, features="random").prepare(network, lambda: donors)
+    result = assert_attack_contract(attack, InputXGradient(), network, batch)
+    shared, total = 0, 0
+    for image, image_adv in zip(batch.image, result.image_adv, strict=True):
+        label = injected(network, image)
+        donor = ranked_by_hand(network, donors, label)[0]
+        important = chosen_by_hand(network, donor, label, 0.3, "product")
+        changed = (image_adv != image).flatten().nonzero().flatten().tolist()
+        assert len(changed) == len(important)
+        assert torch.equal(image_adv.flatten()[changed], donor.flatten()[changed])
+        shared, total = shared + len({*changed} & {*important}), total + len(changed)
+    # Places drawn at random meet the important ones as often as there are such among the 128 features.
+    assert 0 < shared < 0.5 * total
+    other = run_attack(network, InputXGradient(), attack, batch, seed=1)
+    assert not torch.equal(other.image_adv, result.image_adv)
+    assert ((other.image_adv != batch.image) != (result.image_adv != batch.image)).any()
+
+
+def test_the_places_of_the_control_differ_between_samples(network, batch, donors):
+    attack = EXIAA(alpha=0.4, features="random").prepare(network, lambda: donors)
+    result = run_attack(network, Saliency(), attack, batch, seed=0)
+    places = {tuple((adv != image).flatten().tolist()) for adv, image in zip(*pair(result), strict=True)}
+    assert len(places) == 6
+
+
+def pair(result: AttackResult) -> tuple[Tensor, Tensor]:
+    return result.image_adv, result.image
+
+
+@dataclass(frozen=True)
+class Sum(Blend):
+    """Add the donor to the image."""
+
+    def mix(self, image: Tensor, donor: Tensor, chosen: Tensor, alpha: float) -> Tensor:
+        return torch.where(chosen, image + alpha * donor, image)
+
+
+def test_what_a_blend_returns_is_clipped(network, batch, donors):
+    attack = EXIAA(alpha=1.0, k=0.5, blend=Sum()).prepare(network, lambda: donors)
+    found = run_attack(network, Saliency(), attack, batch, seed=0).image_adv
+    clipped = 0
+    for image, image_adv in zip(batch.image, found, strict=True):
+        label = injected(network, image)
+        donor = ranked_by_hand(network, donors, label)[0]
+        places = chosen_by_hand(network, donor, label, 0.5, "magnitude")
+        expected = image.flatten().clone()
+        expected[places] += donor.flatten()[places]
+        clipped += int((expected > 1).sum())
+        assert torch.equal(image_adv, expected.clamp(0, 1).view_as(image))
+    assert clipped >= 20
+
+
+def test_the_order_of_classes_equals_the_loop():
+    logits = torch.tensor([[0.0, 3.0, 3.0, -1.0], [5.0, 1.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    # A tie for the first place may be decided either way; the other class is then the runner-up.
+    target = torch.tensor([2, 0, 1])
+    found = [injected_class(logits, target, class_rank).tolist() for class_rank in (1, 2, 3)]
+    assert found == [[1, 2, 0], [0, 1, 2], [3, 3, 3]]
+    assert injected_class(logits[:0], target[:0]).shape == (0,)
+    for class_rank in (0, 4):
+        with pytest.raises(ValueError, match=rf"Expected `class_rank` in \[1, 3\], but got {class_rank}\."):
+            injected_class(logits, target, class_rank)
+
+
+def test_an_empty_batch_is_attacked(network, batch, donors):
+    for features in ("important", "random"):
+        attack = EXIAA(features=features).prepare(network, lambda: donors)
+        result = run_attack(network, Saliency(), attack, select(batch, slice(0, 0)), seed=0)
+        assert result.image_adv.shape == (0, 2, 8, 8)
+
+
+def test_attacks_of_one_pool_share_its_ranking(network, donors):
+    passes = []
+
+    def read() -> list[Batch]:
+        passes.append(1)
+        return donors
+
+    pool = DonorPool(read)
+    attacks = [
+        EXIAA(alpha=alpha, k=k, rank=rank).prepare(network, pool)
+        for alpha in (0.03, 0.06, 0.09, 0.12, 0.15)
+        for k in (0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+        for rank in (0, 1, 2)
+    ]
+    assert len(attacks) == 150
+    assert len(passes) == 1
+    EXIAA(pool="predicted").prepare(network, pool)
+    assert len(passes) == 2
+
+
 def test_every_field_matters(network, batch, donors):
     def effect(method: EXIAA) -> Tensor:
         attack = method.prepare(network, lambda: donors)
         return run_attack(network, Saliency(), attack, batch, seed=0).image_adv
 
-    assert_every_field_matters(EXIAA(), {"alpha": 0.12, "k": 0.5, "rank": 1}, effect)
+    changes = {
+        "alpha": 0.12,
+        "k": 0.5,
+        "rank": 1,
+        "class_rank": 2,
+        "pool": "predicted",
+        "donor_class": "predicted",
+        "features": "random",
+        "blend": Sum(),
+    }
+    assert_every_field_matters(EXIAA(rank=2), changes, effect)
 
 
 def test_refuses_to_run_unprepared(network, batch, donors):
@@ -291,7 +395,15 @@ def test_refuses_to_run_unprepared(network, batch, donors):
     [
         ({"alpha": 0.0}, r"Expected `alpha` in \(0, 1\], but got 0\."),
         ({"k": 1.5}, r"Expected `k` in \(0, 1\], but got 1\.5\."),
-        ({"rank": -1}, "Expected `rank` of at least 0, but got -1."),
+        ({"rank": -1}, r"Expected `rank` of at least 0, but got -1\."),
+        ({"class_rank": 0}, r"Expected `class_rank` of at least 1, but got 0\."),
+        ({"pool": "true"}, r"Expected `pool` as label or predicted, but got true\."),
+        ({"donor_class": "label"}, r"Expected `donor_class` as injected or predicted, but got label\."),
+        ({"features": "all"}, r"Expected `features` as important or random, but got all\."),
+        (
+            {"pool": "predicted", "donor_class": "predicted"},
+            r"Expected `donor_class` as injected where `pool` is predicted, but got predicted\.",
+        ),
     ],
 )
 def test_refuses_options_out_of_range(options, message):

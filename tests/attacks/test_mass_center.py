@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lit_xai.attacks import mass_center
 from lit_xai.attacks.base import run_attack
-from lit_xai.attacks.criteria import CenterDistance, KendallTau
+from lit_xai.attacks.criteria import CenterDistance, Intersection
 from lit_xai.attacks.mass_center import MassCenter
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
@@ -15,8 +15,9 @@ from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.metrics.maps import pixel_map
 from lit_xai.noise import Noise
-from lit_xai.types import AttackResult
+from lit_xai.types import AttackResult, Batch
 from tests.attacks.test_base import undecided
+from tests.attacks.test_criteria import Endless
 from tests.attacks.test_iterative import (
     attacked_by_hand,
     integrated_by_hand,
@@ -24,7 +25,13 @@ from tests.attacks.test_iterative import (
     saliency_by_hand,
     softplus_copy,
 )
-from tests.attacks.test_top_k import Undefined
+from tests.attacks.test_top_k import (
+    SHARED_CHANGES,
+    SHARED_ERRORS,
+    SHARED_OPTIONS,
+    Undefined,
+    attacked_along_a_path,
+)
 from tests.contracts import assert_attack_contract, assert_every_field_matters
 
 EXPLANATIONS = [Saliency(), IntegratedGradients(path_steps=3), SmoothGrad(samples=3)]
@@ -147,33 +154,39 @@ def test_the_default_criterion_is_the_distance_of_the_centres(model, batch):
     assert torch.equal(default.image_adv, named.image_adv)
 
 
+def test_samples_that_go_on_keep_their_own_reference(model, batch):
+    attack = MassCenter(eps=0.1, step_size=0.03, steps=6)
+    early, late = (
+        run_attack(model, Saliency(), replace(attack, criterion=criterion), batch, seed=0)
+        for criterion in (Intersection(4), Endless(Intersection(4)))
+    )
+    score = Intersection(4).score(pixel_map(early.attribution), pixel_map(early.attribution_adv))
+    assert 1 <= (score == 0).sum() < 6
+    assert torch.equal(early.image_adv, late.image_adv)
+
+
 def test_every_field_matters(model, batch):
     assert_every_field_matters(
-        MassCenter(eps=0.1, step_size=0.03, steps=4, restarts=2),
-        {
-            "eps": 0.05,
-            "step_size": 0.05,
-            "steps": 7,
-            "beta": 10.0,
-            "restarts": 5,
-            "reference": "truncated",
-            "criterion": KendallTau(),
-        },
-        lambda method: run_attack(model, Saliency(), method, batch, seed=0).image_adv,
+        MassCenter(**SHARED_OPTIONS),
+        SHARED_CHANGES | {"reference": "truncated"},
+        lambda method: attacked_along_a_path(method, model, batch),
     )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eps": 8}, r"Expected `eps` in \(0, 1\], but got 8\. Write 8/255 as 0\.0314\."),
-        ({"step_size": 1.5}, r"Expected `step_size` in \(0, 1\], but got 1\.5\."),
-        ({"steps": 0}, "Expected `steps` of at least 1, but got 0."),
-        ({"restarts": 0}, "Expected `restarts` of at least 1, but got 0."),
-        ({"beta": -1.0}, "Expected `beta` above 0, but got -1."),
-        ({"reference": "exact"}, "Expected `reference` as offset or truncated, but got exact."),
+        *SHARED_ERRORS,
+        ({"reference": "exact"}, r"Expected `reference` as offset or truncated, but got exact\."),
     ],
 )
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         MassCenter(**options)
+
+
+@pytest.mark.parametrize("reference", ["offset", "truncated"])
+def test_no_samples_are_attacked_without_complaint(model, batch, reference):
+    none = Batch(*(part[:0] for part in batch))
+    result = run_attack(model, Saliency(), MassCenter(steps=2, reference=reference), none, seed=0)
+    assert result.image_adv.shape == (0, 2, 8, 8)

@@ -1,19 +1,22 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lit_xai.attacks.adaptive_steps import AdaptiveSteps
 from lit_xai.attacks.base import Criterion, run_attack
 from lit_xai.attacks.criteria import Intersection, KendallTau
+from lit_xai.attacks.map_attack import MapAttack
 from lit_xai.attacks.random_sign import RandomSign
-from lit_xai.attacks.top_k import TopK
+from lit_xai.attacks.stepping import SignSteps
+from lit_xai.attacks.top_k import TopK, pushing_out
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.metrics.maps import pixel_map
-from lit_xai.types import AttackResult
-from tests.attacks.test_base import undecided
+from lit_xai.types import AttackResult, Batch
+from tests.attacks.test_base import grey, undecided
 from tests.attacks.test_iterative import (
     attacked_by_hand,
     integrated_by_hand,
@@ -33,6 +36,49 @@ class Undefined(Criterion):
     def score(self, clean_map: Tensor, attacked_map: Tensor) -> Tensor:
         changed = (clean_map != attacked_map).flatten(1).any(dim=1)
         return torch.zeros(len(changed)).masked_fill(changed, float("nan"))
+
+
+@dataclass(frozen=True)
+class Changed(Criterion):
+    """Minus one for any map but the clean one."""
+
+    def score(self, clean_map: Tensor, attacked_map: Tensor) -> Tensor:
+        return -(clean_map != attacked_map).flatten(1).any(dim=1).double()
+
+
+# Another working value for each field that map attacks share; see `attacked_along_a_path`.
+SHARED_CHANGES = {
+    "eps": 0.05,
+    "step_size": 0.05,
+    "steps": 7,
+    "beta": 10.0,
+    "restarts": 5,
+    "path_steps": 3,
+    "judge_every": 4,
+    "recover": True,
+    "stepping": AdaptiveSteps(),
+    "criterion": KendallTau(),
+}
+SHARED_OPTIONS = {"eps": 0.1, "step_size": 0.06, "steps": 5, "path_steps": 2}
+SHARED_ERRORS = [
+    ({"eps": 8}, r"Expected `eps` in \(0, 1\], but got 8\. Write 8/255 as 0\.0314\."),
+    ({"step_size": 1.5}, r"Expected `step_size` in \(0, 1\], but got 1\.5\."),
+    ({"steps": 0}, r"Expected `steps` of at least 1, but got 0\."),
+    ({"restarts": 0}, r"Expected `restarts` of at least 1, but got 0\."),
+    ({"beta": 0.0}, r"Expected `beta` above 0, but got 0\."),
+    ({"path_steps": 0}, r"Expected `path_steps` of at least 1, but got 0\."),
+    ({"judge_every": 0}, r"Expected `judge_every` of at least 1, but got 0\."),
+]
+SIZE_ERRORS = [
+    ({"k": size}, rf"Expected `k` as a number of pixels or a share in \(0, 1\), but got {size}\.")
+    for size in (0, -3, 2.5)
+]
+
+
+def attacked_along_a_path(attack: MapAttack, model: nn.Module, batch: Batch) -> Tensor:
+    """Attack the integral of four points of a network that is easily made to change its mind."""
+    explanation = IntegratedGradients(path_steps=4)
+    return run_attack(undecided(model, batch), explanation, attack, batch, seed=0).image_adv
 
 
 def intersection(result: AttackResult, k: int) -> Tensor:
@@ -165,18 +211,55 @@ def test_works_without_grad_mode(model, batch):
 
 def test_every_field_matters(model, batch):
     assert_every_field_matters(
-        TopK(eps=0.1, step_size=0.03, steps=2, k=9, restarts=2),
-        {
-            "eps": 0.05,
-            "step_size": 0.05,
-            "steps": 7,
-            "k": 20,
-            "beta": 10.0,
-            "restarts": 5,
-            "criterion": KendallTau(),
-        },
-        lambda method: run_attack(model, Saliency(), method, batch, seed=0).image_adv,
+        TopK(**SHARED_OPTIONS, k=9),
+        SHARED_CHANGES | {"k": 20},
+        lambda method: attacked_along_a_path(method, model, batch),
     )
+
+
+def test_a_share_of_the_pixels_is_their_number(model, batch):
+    attack = TopK(eps=0.1, step_size=0.05, steps=3, k=13)
+    number, share = (
+        run_attack(model, Saliency(), replace(attack, k=k), batch, seed=0).image_adv for k in (13, 0.2)
+    )
+    assert torch.equal(share, number)
+    assert not torch.equal(share, batch.image)
+
+
+def test_defaults_are_the_published_loop(model, batch):
+    attack = TopK()
+    assert {field.name: getattr(attack, field.name) for field in fields(attack)} == {
+        "eps": 8 / 255,
+        "step_size": None,
+        "steps": 300,
+        "beta": 1.0,
+        "restarts": 1,
+        "path_steps": None,
+        "judge_every": 1,
+        "recover": False,
+        "stepping": SignSteps(),
+        "criterion": None,
+        "k": 1000,
+    }
+    once = replace(attack, steps=1, k=9, criterion=Changed())
+    result = run_attack(model, IntegratedGradients(path_steps=2), once, grey(batch), seed=0)
+    moved = (result.image_adv - result.image).abs()
+    assert result.applied.all()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.5 / 255), rtol=0, atol=1e-12)
+
+
+def test_what_is_pushed_out_is_what_the_chosen_pixels_hold():
+    maps, chosen = torch.arange(24.0).view(3, 2, 4), torch.zeros(3, 2, 4, dtype=torch.bool)
+    chosen[0, 1, 3], chosen[2, 0, :2], chosen[1] = True, True, True
+    objective = pushing_out(chosen)
+    assert objective(maps, torch.arange(3), 0.0).tolist() == [-7.0, -92.0, -33.0]
+    assert objective(maps[:2], torch.tensor([2, 0]), 0.5).tolist() == [-1.0, -15.0]
+
+
+def test_no_samples_are_attacked_without_complaint(model, batch):
+    none = Batch(*(part[:0] for part in batch))
+    result = run_attack(model, IntegratedGradients(path_steps=2), TopK(steps=2, k=9), none, seed=0)
+    assert result.image_adv.shape == (0, 2, 8, 8)
 
 
 def test_refuses_more_pixels_than_there_are(model, batch):
@@ -184,17 +267,7 @@ def test_refuses_more_pixels_than_there_are(model, batch):
         run_attack(model, Saliency(), TopK(k=65, steps=1), batch, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"eps": 8}, r"Expected `eps` in \(0, 1\], but got 8\. Write 8/255 as 0\.0314\."),
-        ({"step_size": 1.5}, r"Expected `step_size` in \(0, 1\], but got 1\.5\."),
-        ({"steps": 0}, "Expected `steps` of at least 1, but got 0."),
-        ({"restarts": 0}, "Expected `restarts` of at least 1, but got 0."),
-        ({"k": 0}, "Expected `k` of at least 1, but got 0."),
-        ({"beta": 0.0}, "Expected `beta` above 0, but got 0."),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), SHARED_ERRORS + SIZE_ERRORS)
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         TopK(**options)

@@ -239,3 +239,25 @@ def test_several_classes_share_a_pass(model, batch, max_batch, score, keep_graph
     for found, target in zip(gradients, classes, strict=True):
         expected = input_gradient(model, batch.image, target, score).detach()
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_a_bound_explanation_of_some_samples_uses_their_draws(model, batch):
+    explain = SmoothGrad(samples=3).bind(model, Noise(0, batch.sample_id))
+    rows = torch.tensor([4, 1])
+    found = explain.select(rows)(batch.image[rows], batch.label[rows])
+    torch.testing.assert_close(found, explain(batch.image, batch.label)[rows], rtol=0, atol=1e-12)
+    other = explain(batch.image[[0, 1]].repeat(3, 1, 1, 1), batch.label)
+    assert not torch.equal(other[:2], other[2:4])
+
+
+def test_a_bound_explanation_is_made_coarse_on_the_same_network_with_the_same_draws(model, batch):
+    noise = Noise(0, batch.sample_id)
+    found = SmoothGrad(samples=9).bind(model, noise).coarse(2)
+    assert found.attribution == SmoothGrad(samples=2)
+    assert found.model is model
+    assert found.noise is noise
+
+
+def test_an_explanation_without_points_is_as_coarse_as_it_gets():
+    method = Saliency()
+    assert method.coarse(1) is method

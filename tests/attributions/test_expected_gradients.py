@@ -183,3 +183,14 @@ def test_every_field_matters(model, batch):
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         ExpectedGradients(**options)
+
+
+def test_a_coarse_expectation_takes_the_first_draws_of_the_same_references(model, batch):
+    method = prepared(model, samples=9, references=5)
+    assert method.coarse(20).samples == 9
+    found = attribute(method.coarse(2), model, batch)
+    torch.testing.assert_close(
+        found, attribute(prepared(model, samples=2, references=5), model, batch), rtol=0, atol=0
+    )
+    assert method.samples == 9
+    assert not torch.equal(found, attribute(method, model, batch))

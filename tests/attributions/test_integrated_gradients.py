@@ -108,3 +108,26 @@ def test_a_missing_baseline_file_is_refused(tmp_path):
         FileNotFoundError, match=r"Expected `baseline` as an image file, but got .*nowhere\.png"
     ):
         IntegratedGradients(baseline=tmp_path / "nowhere.png")
+
+
+def test_a_coarse_integral_has_few_nodes_of_gauss_and_legendre():
+    method = IntegratedGradients(path_steps=100, rule="right", baseline=0.2, score="loss", max_batch=7)
+    expected = IntegratedGradients(
+        path_steps=5, rule="gauss_legendre", baseline=0.2, score="loss", max_batch=7
+    )
+    assert method.coarse(5) == expected
+
+
+@pytest.mark.parametrize("points", [4, 9])
+def test_an_integral_is_not_made_finer(points):
+    method = IntegratedGradients(path_steps=4, rule="right")
+    assert method.coarse(points) is method
+
+
+def test_few_nodes_stand_for_many_right_ends(model, batch):
+    method = IntegratedGradients(path_steps=200, rule="right")
+    whole, coarse, right = (
+        attribute(one, curved(model), batch)
+        for one in (method, method.coarse(5), IntegratedGradients(path_steps=5, rule="right"))
+    )
+    assert (coarse - whole).abs().max() < 0.2 * (right - whole).abs().max()

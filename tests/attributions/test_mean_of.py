@@ -235,3 +235,9 @@ def test_a_written_list_of_members_reads_as_it_was(kind):
     plain = yaml.safe_load(written)
     assert isinstance(plain["method"]["init_args"]["members"], list)
     assert parser.instantiate(parser.parse_object(plain)).method == method
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_coarse_aggregate_has_coarse_members(kind):
+    method = kind((SmoothGrad(samples=8), IntegratedGradients(9), Saliency()))
+    assert method.coarse(3) == kind((SmoothGrad(samples=3), IntegratedGradients(3), Saliency()))

@@ -70,3 +70,9 @@ def test_every_field_matters(model, batch):
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         SmoothGrad(**options)
+
+
+def test_a_coarse_mean_takes_the_first_draws():
+    method = SmoothGrad(samples=9, sigma=0.3, score="loss", max_batch=5)
+    assert method.coarse(2) == SmoothGrad(samples=2, sigma=0.3, score="loss", max_batch=5)
+    assert method.coarse(20) == method

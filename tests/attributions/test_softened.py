@@ -206,3 +206,8 @@ def test_the_agreement_is_taken_in_evaluation_mode(trained, fashion_batch):
     noisy = nn.Sequential(nn.Dropout(0.9), trained)
     noisy.train()
     assert top_one_agreement(noisy, fashion_batch.image, [1e4]).all()
+
+
+def test_what_is_softened_is_made_coarse():
+    found = Softened(IntegratedGradients(9), beta=3.0).coarse(2)
+    assert found == Softened(IntegratedGradients(2), beta=3.0)

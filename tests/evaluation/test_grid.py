@@ -1,6 +1,6 @@
 import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pandas as pd
@@ -365,8 +365,118 @@ def test_clean_maps_are_computed_once_for_all_attacks(model, labelled):
             return super().attribute(model, image, target, noise)
 
     attacks = {"unattacked": Unattacked(), "mirror": Mirror(), "sign": RandomSign(eps=0.1)}
-    filled(Grid({"ixg": Counted()}, attacks, {"linf": LinfNorm()}), model, labelled)
+    grid = Grid({"ixg": Counted()}, attacks, {"linf": LinfNorm()})
+    grid.update(model, labelled, share=False)
     assert calls == [10] * 4
+    calls.clear()
+    # The map of the unattacked images is the clean one.
+    grid.reset()
+    grid.update(model, labelled)
+    assert calls == [10] * 3
+
+
+@dataclass(frozen=True)
+class Recorded(Attribution):
+    """Explain by gradients times noisy pixels, and note each image that is explained."""
+
+    images: list = field(default_factory=list)
+    differentiable: ClassVar[bool] = True
+
+    def attribute(self, model, image, target, noise):
+        if not torch.is_grad_enabled():
+            self.images.append(image.clone())
+        return InputXGradient().attribute(model, image, target, noise) * noise.uniform(image)
+
+
+def sweep(ranks=(0, 1, 2), **options):
+    return {
+        f"alpha_{alpha}_k_{k}_rank_{rank}".replace(".", ""): EXIAA(alpha=alpha, k=k, rank=rank, **options)
+        for alpha in (0.03, 0.06, 0.09, 0.12, 0.15)
+        for k in (0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+        for rank in ranks
+    }
+
+
+def test_a_sweep_explains_each_clean_image_and_each_donor_once(model, labelled):
+    many = tiny_batch(samples=40, seed=9)
+    recorded = Recorded()
+    grid = Grid({"recorded": recorded}, sweep(), {"linf": LinfNorm()})
+    assert len(grid.attacks) == 150
+    grid.prepare(model, lambda: [many])
+    grid.update(model, labelled)
+    assert [row.count for row in grid.rows()] == [10] * 150
+    assert [len(image) for image in recorded.images] == [10] * (1 + 3 + 150)
+    donors = {tuple(image.flatten().tolist()) for image in many.image}
+    injected = [
+        image for image in recorded.images if all(tuple(row.flatten().tolist()) in donors for row in image)
+    ]
+    assert len(injected) == 3
+
+
+def test_a_sweep_with_its_control_needs_no_further_map_of_a_donor(model, labelled):
+    recorded = Recorded()
+    attacks = {"donor": EXIAA(), "places": EXIAA(features="random"), "class_2": EXIAA(class_rank=2)}
+    grid = Grid({"recorded": recorded}, attacks, {"linf": LinfNorm()})
+    grid.prepare(model, lambda: [tiny_batch(samples=40, seed=9)])
+    grid.update(model, labelled)
+    assert len(recorded.images) == 1 + 2 + 3
+
+
+def test_an_attack_with_many_iterates_does_not_push_out_what_is_shared(model, labelled):
+    recorded = Recorded()
+    climb = TopK(eps=0.1, step_size=0.05, steps=12, k=10)
+    attacks = {"a": EXIAA(alpha=0.1), "b": EXIAA(alpha=0.2), "climb": climb, "c": EXIAA(alpha=0.3)}
+    grid = Grid({"recorded": recorded}, {**attacks, "again": Unattacked()}, {"linf": LinfNorm()})
+    grid.prepare(model, lambda: [tiny_batch(samples=40, seed=9)])
+    grid.update(model, labelled)
+    clean = [image for image in recorded.images if torch.equal(image, recorded.images[0])]
+    # One clean map, one of the donors, three and one attacked; the rest are iterates.
+    assert len(clean) == 1
+    assert 10 <= len(recorded.images) - 6 <= 12
+
+
+def test_what_is_shared_is_forgotten_with_the_batch(model, labelled):
+    recorded = Recorded()
+    grid = Grid({"recorded": recorded}, {"sign": RandomSign(eps=0.1)}, {"linf": LinfNorm()})
+    grid.update(model, labelled)
+    with torch.no_grad():
+        model.head[-1].weight.mul_(1.5)
+    grid.reset()
+    grid.update(model, labelled)
+    assert len(recorded.images) == 4
+
+
+def test_sharing_changes_no_number(model, labelled):
+    records = []
+    for share in (True, False):
+        grid = full_grid()
+        grid.prepare(model, lambda: [labelled])
+        grid.update(model, labelled, share=share)
+        records.append(grid.records())
+    pd.testing.assert_frame_equal(*records, check_exact=True)
+
+
+def test_donors_are_ranked_once_for_a_sweep_and_anew_for_each_preparation(model, labelled):
+    reads = []
+
+    def donors():
+        reads.append(1)
+        return [tiny_batch(samples=40, seed=9)]
+
+    whole = Grid({"ixg": InputXGradient()}, sweep(), {"linf": LinfNorm()})
+    whole.prepare(model, donors)
+    assert len(reads) == 1
+    grid = Grid({"ixg": InputXGradient()}, {"first": EXIAA(), "second": EXIAA(rank=1)}, {"linf": LinfNorm()})
+    grid.prepare(model, donors)
+    with torch.no_grad():
+        for parameter in model.features.parameters():
+            parameter.mul_(-1)
+    labelled = labelled._replace(label=model(labelled.image).argmax(dim=1))
+    grid.reset()
+    stale = filled(grid, model, labelled).records()
+    grid.prepare(model, donors)
+    assert len(reads) == 3
+    assert not filled(grid, model, labelled).records().equals(stale)
 
 
 def test_prepare_hands_on_donors_and_forgets_earlier_samples(model, labelled):
@@ -425,7 +535,8 @@ def test_an_attack_without_donors_for_a_class_excludes_its_samples(model, labell
     donors = tiny_batch(samples=8, seed=5)
     donors = donors._replace(label=torch.full((8,), runner_up[0].item()))
     grid = Grid({"ixg": InputXGradient()}, {"exiaa": EXIAA()}, {"linf": LinfNorm()})
-    grid.prepare(model, lambda: [donors])
+    with pytest.warns(UserWarning, match="got none for 3 of 4 classes"):
+        grid.prepare(model, lambda: [donors])
     correct = logits.argmax(dim=1) == labelled.label
     reached = int((correct & (runner_up == runner_up[0])).sum())
     row = by_metric(filled(grid, model, labelled))["linf"]

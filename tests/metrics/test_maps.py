@@ -1,4 +1,5 @@
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from lit_xai.metrics.maps import (
     check_maps,
     check_pair,
     check_reduce,
+    check_size,
     check_w,
     descending_rank,
     map_pair,
     pixel_map,
+    size_of,
     smooth,
     top_k_mask,
 )
@@ -318,3 +321,35 @@ def test_refuses_a_k_of_zero():
         check_k(4, 3)
     check_k(1)
     check_k(3, 3)
+
+
+@EXAMPLES
+@given(st.floats(1e-9, 1, exclude_max=True), st.integers(1, 9), st.integers(1, 9))
+def test_a_share_is_the_nearest_number_of_pixels_and_at_least_one(share, height, width):
+    size = size_of(share, torch.zeros(2, height, width))
+    assert isinstance(size, int)
+    assert 1 <= size <= height * width
+    # A product of two floats may be half a unit in the last place away.
+    nearest = abs(size - Fraction(share) * height * width) <= Fraction(1, 2) + Fraction(1, 10**12)
+    assert nearest or size == 1
+
+
+@pytest.mark.parametrize(
+    ("k", "size"), [(1, 1), (1.0, 1), (100, 100), (784.0, 784), (785, 785), (0.1, 78), (0.25, 196), (1e-9, 1)]
+)
+def test_a_number_from_one_is_a_number_of_pixels_and_below_a_share(k, size):
+    found = size_of(k, torch.zeros(3, 28, 28))
+    assert found == size
+    assert isinstance(found, int)
+    assert size_of(k, torch.zeros(0, 28, 28)) == size
+    check_size(k)
+
+
+@pytest.mark.parametrize(
+    ("k", "shown"), [(0, "0"), (-1, "-1"), (-0.5, "-0.5"), (1.5, "1.5"), (float("nan"), "nan")]
+)
+def test_refuses_what_is_neither_a_number_nor_a_share(k, shown):
+    with pytest.raises(
+        ValueError, match=rf"`k` as a number of pixels or a share in \(0, 1\), but got {re.escape(shown)}\."
+    ):
+        check_size(k)

@@ -1,0 +1,65 @@
+"""The page on attacks shows what its results hold, and says what they show."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import scripts.attacks as attacks
+import scripts.exiaa as exiaa
+from lit_xai.evaluation.table import insert, read_results
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "attacks.md").read_text()
+RESULTS = read_results(attacks.RESULTS / "results.csv")
+SAMPLES = pd.read_parquet(exiaa.RESULTS / "samples.parquet")
+
+
+def test_the_table_of_attacks_is_what_its_results_render():
+    assert insert(PAGE, "attacks", attacks.tables(RESULTS)) == PAGE
+
+
+def test_the_table_of_attacks_has_every_attack_and_metric():
+    grid = yaml.safe_load((ROOT / "configs" / "grids" / "fashion_attacks.yaml").read_text())["init_args"]
+    cells = RESULTS[RESULTS["attribution"] != "none"]
+    assert set(cells["attack"]) == set(grid["attacks"])
+    assert set(cells["metric"]) == set(grid["metrics"])
+    assert set(cells["checkpoint"]) == set(attacks.REGIMES)
+    named = {yaml.safe_load(path.read_text())["class_path"] for path in (ROOT / "configs/attacks").iterdir()}
+    shown = {
+        yaml.safe_load((ROOT / "configs" / "grids" / fragment).read_text())["class_path"]
+        for fragment in grid["attacks"].values()
+    }
+    assert shown == named
+
+
+@pytest.mark.parametrize("name", ["exiaa_sweep", "exiaa_blends", "exiaa_classes", "exiaa_ranks"])
+def test_a_table_of_exiaa_is_what_its_results_render(name):
+    assert insert(PAGE, name, exiaa.tables(SAMPLES)[name]) == PAGE
+
+
+def test_every_cell_of_the_sweep_was_measured_on_the_same_samples():
+    sweep = SAMPLES[SAMPLES["study"] == "sweep"]
+    sizes = sweep.groupby(["attribution", "kind", "alpha", "k"]).size()
+    assert len(sizes) == 2 * 4 * len(exiaa.ALPHAS) * len(exiaa.SHARES)
+    assert sizes.nunique() == 1
+
+
+def test_every_attack_is_in_the_list():
+    listed = set(re.findall(r"`(\w+)`", PAGE.partition("## Which attack")[2].partition("Attacks that")[0]))
+    classes = {
+        yaml.safe_load(path.read_text())["class_path"].rsplit(".", 1)[1]
+        for path in (ROOT / "configs" / "attacks").iterdir()
+    }
+    assert classes - {"Unattacked"} <= listed
+
+
+def test_an_alpha_between_two_measured_ones_is_interpolated():
+    change = np.linspace(0, 12, len(exiaa.BLEND_ALPHAS))
+    assert exiaa._alpha_at(change, 2.5) == pytest.approx(0.105)
+    assert exiaa._alpha_at(change, 12.0) == pytest.approx(1.0)
+    assert np.isnan(exiaa._alpha_at(change, 12.5))
+    assert exiaa._at(change, 0.105) == pytest.approx(2.5)
