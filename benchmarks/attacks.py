@@ -21,8 +21,9 @@ from torchvision.models import resnet18
 from lit_xai.ascent import slope
 from lit_xai.attacks.adaptive_steps import AdaptiveSteps
 from lit_xai.attacks.base import Attack, run_attack
+from lit_xai.attacks.criteria import Intersection
 from lit_xai.attacks.exiaa import EXIAA
-from lit_xai.attacks.gaussian import GaussianInjection
+from lit_xai.attacks.gaussian import GaussianInjection, MatchedGaussian
 from lit_xai.attacks.map_attack import MapAttack
 from lit_xai.attacks.mass_center import MassCenter
 from lit_xai.attacks.random_sign import RandomSign
@@ -31,6 +32,7 @@ from lit_xai.attacks.target_map import TargetMap
 from lit_xai.attacks.target_region import TargetRegion
 from lit_xai.attacks.top_k import TopK
 from lit_xai.attacks.window_union import WindowUnion
+from lit_xai.attacks.worst_of import WorstOf
 from lit_xai.attributions.base import Explain
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.gate import evaluating
@@ -43,6 +45,8 @@ REPEATS, SIZE, IMAGES, STEPS, K = 5, 64, 8, 3, 400
 EXPLANATION = IntegratedGradients(path_steps=4)
 CLIMB = {"eps": 0.002, "step_size": 0.0005, "steps": STEPS}
 
+MEMBERS = (TopK(k=K, **CLIMB), MassCenter(**CLIMB))
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,18 +57,21 @@ class Job:
         explanations: Explanations of a batch.
         forwards: Forward passes of a batch.
         outputs: Forward and backward passes of the true network for each step.
+        climbers: The map attacks that it runs; itself if it is one.
     """
 
     attack: Attack
     explanations: int = 0
     forwards: int = 0
     outputs: int = 0
+    climbers: tuple[MapAttack, ...] = ()
 
 
 JOBS: Mapping[str, Job] = {
     "RandomSign": Job(RandomSign()),
     "GaussianInjection": Job(GaussianInjection()),
     "EXIAA": Job(EXIAA(), explanations=1, forwards=1),
+    "MatchedGaussian": Job(MatchedGaussian(EXIAA()), explanations=1, forwards=1),
     "TopK": Job(TopK(k=K, **CLIMB)),
     "TopK, adaptive": Job(TopK(k=K, **CLIMB | {"stepping": AdaptiveSteps(), "judge_every": 2})),
     "TopK, recovering": Job(TopK(k=K, **CLIMB | {"recover": True}), forwards=STEPS),
@@ -75,6 +82,13 @@ JOBS: Mapping[str, Job] = {
     "SoftCoverage": Job(SoftCoverage(k=K, **CLIMB)),
     # The goal's class and map, and the clean probabilities.
     "TargetMap": Job(TargetMap(**CLIMB), explanations=1, forwards=2, outputs=1),
+    # The centre, the clean map of the whole, and a judgement of each member.
+    "WorstOf": Job(
+        WorstOf({"a": MEMBERS[0], "b": MEMBERS[1]}, Intersection(K)),
+        explanations=1 + 1 + 2,
+        forwards=1 + 2,
+        climbers=MEMBERS,
+    ),
 }
 
 
@@ -98,13 +112,13 @@ def bare(job: Job, model: nn.Module, batch: Batch) -> None:
     """Make the passes that an attack's formula needs, and nothing else."""
     image, target, sample_id = batch
     explain = EXPLANATION.bind(model, Noise(0, sample_id))
-    climbs = isinstance(job.attack, MapAttack)
-    judgements = -(-STEPS // job.attack.judge_every) if isinstance(job.attack, MapAttack) else 0
+    climbers = job.climbers or ((job.attack,) if isinstance(job.attack, MapAttack) else ())
+    judgements = sum(-(-STEPS // attack.judge_every) for attack in climbers)
     with evaluating(model):
-        for _ in range(STEPS if climbs else 0):
+        for _ in range(STEPS * len(climbers)):
             step(job, explain, image, target)
         with torch.no_grad():
-            for _ in range(2 + climbs + judgements + job.explanations):
+            for _ in range(2 + len(climbers) + judgements + job.explanations):
                 explain(image, target)
             for _ in range(2 + judgements + job.forwards):
                 model(image)

@@ -41,12 +41,13 @@ Cell = tuple[str, str, float, float]
 
 
 def controlled(alpha: float, k: float, rank: int) -> dict[str, Attack]:
-    """Return eXIAA and its three controls at one setting."""
+    """Return eXIAA and its controls at one setting."""
     attack = EXIAA(alpha=alpha, k=k, rank=rank)
     return {
         "exiaa": attack,
         "gaussian": GaussianInjection(alpha=alpha, k=k),
         "equal_l2": MatchedGaussian(attack),
+        "equal_ssim": MatchedGaussian(attack, equal="ssim"),
         "random_places": EXIAA(alpha=alpha, k=k, rank=rank, features="random"),
     }
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import benchmarks.attack_strength as strength
 import scripts.attacks as attacks
 import scripts.exiaa as exiaa
 from lit_xai.evaluation.table import insert, read_results
@@ -30,8 +31,10 @@ def test_the_table_of_attacks_has_every_attack_and_metric():
     assert set(cells["checkpoint"]) == set(attacks.REGIMES)
     named = {yaml.safe_load(path.read_text())["class_path"] for path in (ROOT / "configs/attacks").iterdir()}
     shown = {
-        yaml.safe_load((ROOT / "configs" / "grids" / fragment).read_text())["class_path"]
-        for fragment in grid["attacks"].values()
+        (yaml.safe_load((ROOT / "configs" / "grids" / part).read_text()) if isinstance(part, str) else part)[
+            "class_path"
+        ]
+        for part in grid["attacks"].values()
     }
     assert shown == named
 
@@ -41,10 +44,23 @@ def test_a_table_of_exiaa_is_what_its_results_render(name):
     assert insert(PAGE, name, exiaa.tables(SAMPLES)[name]) == PAGE
 
 
+def test_the_table_of_strength_is_what_its_results_render():
+    samples = pd.read_csv(ROOT / strength.FOLDER / "samples.csv")
+    assert insert(PAGE, "attack_strength", strength.rendered(strength.summary(samples))) == PAGE
+
+
+def test_fewer_passes_reach_the_published_strength():
+    table = pd.read_csv(ROOT / strength.FOLDER / "results.csv")
+    ours = table[table["setting"] != "published"]
+    assert len(ours) == 2 * 2 * 2
+    assert (ours["passes_ratio"] <= 0.2).all()
+    assert (ours[["intersection_difference", "kendall_difference"]] <= 0).all(axis=None)
+
+
 def test_every_cell_of_the_sweep_was_measured_on_the_same_samples():
     sweep = SAMPLES[SAMPLES["study"] == "sweep"]
     sizes = sweep.groupby(["attribution", "kind", "alpha", "k"]).size()
-    assert len(sizes) == 2 * 4 * len(exiaa.ALPHAS) * len(exiaa.SHARES)
+    assert len(sizes) == 2 * 5 * len(exiaa.ALPHAS) * len(exiaa.SHARES)
     assert sizes.nunique() == 1
 
 

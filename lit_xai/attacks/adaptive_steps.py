@@ -104,13 +104,15 @@ class AdaptiveSteps(Stepping):
     def _checked(self, path: _AdaptivePath, gradient: Tensor, since: int) -> tuple[_AdaptivePath, Tensor]:
         stuck = ~path.halved & (path.best_value == path.checked_value)
         halve = (path.rises < self.rise * since) | stuck
-        rows = halve.view(-1, 1, 1, 1)
+        # Before the first value above minus infinity there is no best point to resume from.
+        back = halve & (path.best_value > -torch.inf)
+        rows = back.view(-1, 1, 1, 1)
         checked = replace(
             path,
             point=torch.where(rows, path.best, path.point),
             previous=torch.where(rows, path.best, path.previous),
-            step_size=torch.where(rows, path.step_size / 2, path.step_size),
-            value=torch.where(halve, path.best_value, path.value),
+            step_size=torch.where(halve.view(-1, 1, 1, 1), path.step_size / 2, path.step_size),
+            value=torch.where(back, path.best_value, path.value),
             rises=torch.zeros_like(path.rises),
             halved=halve,
             checked_value=path.best_value,

@@ -1,5 +1,6 @@
 """Images that may be injected, ranked by how sure the network is of their class."""
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -12,8 +13,7 @@ from lit_xai.types import Batch, Donors
 
 Pool = Literal["label", "predicted"]
 
-_LEAST = 8
-_GROWTH = 16
+_LEAST = 4
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def rank_donors(model: nn.Module, donors: Donors, size: int, pool: Pool = "label
         pool: Whether the images of a class are those labelled or those predicted as it.
 
     Returns:
-        Images by class, best first, (at most `size`, C, H, W); none for a class that has none.
+        Images by class, best first, on the CPU, (at most `size`, C, H, W); none for a class that has none.
 
     Raises:
         ValueError: If there is no image at all.
@@ -40,7 +40,8 @@ def rank_donors(model: nn.Module, donors: Donors, size: int, pool: Pool = "label
             image, label, _ = on_network(model, Batch(*batch))
             probability = model(image).softmax(dim=1)
             owner = label if pool == "label" else probability.argmax(dim=1)
-            confidence = probability.gather(1, owner[:, None]).squeeze(1)
+            confidence = probability.gather(1, owner[:, None]).squeeze(1).cpu()
+            image, owner = image.cpu(), owner.cpu()
             for class_index in owner.unique().tolist():
                 own = owner == class_index
                 candidates = torch.cat([images.get(class_index, image[:0]), image[own]])
@@ -78,8 +79,9 @@ class DonorPool:
     def ranked(self, model: nn.Module, size: int, pool: Pool = "label") -> Mapping[int, Tensor]:
         """Return the images of `rank_donors`, from a ranking that is there already or is made now.
 
-        Rankings are made larger than asked for, 8, 128, 2,048, ... images of each class, so that many ranks
-        cost few passes over the images. Classes without donors are warned of, once.
+        Rankings hold 4, 8, 16, ... images of each class, on the CPU, so that many ranks cost few passes over
+        the images: a thousand classes of 3 x 224 x 224 pixels take 2.4 GB for the first three ranks. Classes
+        without donors are warned of, once.
 
         Args:
             model: Maps pixels in [0, 1] to logits.
@@ -95,9 +97,7 @@ class DonorPool:
         kept, ranking = self._rankings.get((model, pool), (0, {}))
         if kept < size:
             first = not kept
-            kept = _LEAST
-            while kept < size:
-                kept *= _GROWTH
+            kept = 2 ** math.ceil(math.log2(max(size, _LEAST)))
             ranking = rank_donors(model, self._donors, kept, pool)
             self._rankings[model, pool] = kept, ranking
             if first:

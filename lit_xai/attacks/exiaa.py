@@ -13,7 +13,7 @@ from lit_xai.attacks.blending import Blend, PlainBlend
 from lit_xai.attacks.donors import DonorPool, Pool
 from lit_xai.attributions.base import Explain, check_counts
 from lit_xai.domain import check_share, clamp_pixels
-from lit_xai.metrics.maps import descending_rank
+from lit_xai.metrics.maps import check_finite, descending_rank
 from lit_xai.noise import Noise
 from lit_xai.types import Donors
 
@@ -89,7 +89,7 @@ class EXIAA(Attack):
 
     Raises:
         ValueError: If an option is out of its range or without effect, the network has too few classes for
-            `class_rank`, or the attack is used before `prepare`.
+            `class_rank`, a donor's map is not finite, or the attack is used before `prepare`.
     """
 
     alpha: float = 0.06
@@ -136,7 +136,9 @@ class EXIAA(Attack):
         injected = injected_class(model(image), target, self.class_rank)
         donor, found = self._choose(image, injected)
         explained = injected if self.donor_class == "injected" else model(donor).argmax(dim=1)
-        chosen = important_features(explain(donor, explained).expand_as(image), self.k)
+        maps = explain(donor, explained)
+        check_finite(maps, what="maps of donors")
+        chosen = important_features(maps.expand_as(image), self.k)
         if self.features == "random":
             size = chosen.flatten(1).sum(dim=1).view(-1, 1, 1, 1)
             chosen = descending_rank(noise.child("places").uniform(image)) < size

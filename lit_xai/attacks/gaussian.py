@@ -79,8 +79,10 @@ class MatchedGaussian(Attack):
     changes in a sample, drawn for each sample, become x + s n with n ~ N(0, 1), clipped to [0, 1]. The scale
     s is found by bisection, so that after clipping the image is as far from the clean one as the
     reference's. A distance that clipping puts out of reach gets the largest scale, with a warning that
-    counts such samples. The structural similarity need not fall steadily with s; then s is one of the scales
-    that reach it. Ours; the paper of eXIAA (Pesce et al., 2025, arXiv 2511.10088) states no amplitude.
+    counts such samples. Noise that would leave [0, 1], as half of it does on black and white pixels, is
+    clipped away, and the scale makes up for it with fewer and larger changes. The structural similarity need
+    not fall steadily with s; then s is one of the scales that reach it. Ours; the paper of eXIAA (Pesce et
+    al., 2025, arXiv 2511.10088) states no amplitude.
 
     Args:
         reference: The attack to equal, which needs no gradient. It gets the noise that it would get alone.

@@ -42,7 +42,8 @@ class BestIterates:
     """Each sample's accepted iterate with the lowest score.
 
     An iterate is accepted if the true network predicts the same class for it and its score is below that of
-    the clean map; a sample without one keeps its clean image. NaN is never accepted.
+    the clean map; a sample without one keeps its clean image. NaN is never accepted, and where the clean map
+    has no score nothing is.
 
     Args:
         explain: The explanation on the true network.

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lit_xai.ascent import slope
 from lit_xai.attacks.base import Attack, Criterion
 from lit_xai.attacks.iterative import BestIterates, check_ascent, relative_map, starts
+from lit_xai.attacks.recovery import recovered
 from lit_xai.attacks.stepping import Ball, SignSteps, Stepping
 from lit_xai.attributions.base import Explain, check_counts
 from lit_xai.metrics.maps import pixel_map
@@ -31,6 +32,7 @@ class Subject:
         image: Clean pixels in [0, 1], (N, C, H, W).
         target: Classes predicted for them, (N,), int64.
         clean: The true network's maps of them, over pixels, (N, H, W).
+        goal: What `MapAttack.goal` returned, (N, H, W).
     """
 
     explain: Explain
@@ -38,6 +40,7 @@ class Subject:
     image: Tensor
     target: Tensor
     clean: Tensor
+    goal: Tensor
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -51,7 +54,7 @@ class Subject:
 class MapAttack(Attack):
     """Climb an objective of the explanation's map, judge the iterates, return the best.
 
-    Steps follow the map of the softplus twin, since a rectifier network's map has no slope; iterates are
+    Steps follow the map of the softplus twin, since a rectifier network's gradient has no slope; iterates are
     judged on the true network. A sample whose score can fall no further, or whose climb has settled, takes no
     more passes. Defaults are the published loop, every step of one length, every iterate judged.
 
@@ -112,7 +115,13 @@ class MapAttack(Attack):
         """Return what the best iterate minimises where the user names nothing."""
 
     def goal(self, subject: Subject) -> Tensor:
-        """Return the maps that iterates are scored against, (N, H, W); by default the clean ones."""
+        """Return the maps that the attack's own criterion compares with, (N, H, W); by default clean ones.
+
+        A criterion that the user names compares with the clean maps.
+
+        Args:
+            subject: What is under attack, without a goal yet.
+        """
         return subject.clean
 
     def penalty(self, subject: Subject, image: Tensor, rows: Tensor) -> Tensor | None:
@@ -139,13 +148,26 @@ class MapAttack(Attack):
             clean = pixel_map(explain(image, target))
         followed = explain if self.path_steps is None else explain.coarse(self.path_steps)
         smooth = followed.on(SoftplusTwin(model, self.sharpness(0.0)))
-        subject = Subject(explain, smooth, image, target, clean)
-        criterion = self.criterion or self.own_criterion()
-        best = BestIterates(explain, image, target, criterion, clean=clean, goal=self.goal(subject))
+        subject = Subject(explain, smooth, image, target, clean, goal=clean)
+        subject = replace(subject, goal=self.goal(subject))
+        best = self._best(subject)
         for restart, start in enumerate(starts(image, self.eps, self.restarts, noise)):
+            if best.finished.all():
+                break
             objective = self.objective(subject, noise.child("direction").child(restart))
             self._climb(subject, start, objective, best)
         return best.image
+
+    def _best(self, subject: Subject) -> BestIterates:
+        goal = subject.goal if self.criterion is None else subject.clean
+        return BestIterates(
+            subject.explain,
+            subject.image,
+            subject.target,
+            self.criterion or self.own_criterion(),
+            clean=subject.clean,
+            goal=goal,
+        )
 
     def _climb(self, subject: Subject, start: Tensor, objective: MapObjective, best: BestIterates) -> None:
         rows = (~best.finished).nonzero().squeeze(1)
@@ -158,7 +180,9 @@ class MapAttack(Attack):
             ball = Ball(subject.image[rows], self.eps)
             value, gradient = self._slope(subject, objective, path.point, rows, step / self.steps)
             if self.recover:
-                value, gradient = _recovered(subject, path.point, rows, value, gradient)
+                value, gradient = recovered(
+                    subject.explain.model, path.point, subject.target[rows], value, gradient
+                )
             if step:
                 highest = highest.and_of(path.point, value)
             path = self.stepping.move(path, value, gradient, ball, step=step, steps=self.steps)
@@ -167,6 +191,7 @@ class MapAttack(Attack):
                 left = ~(best.finished[rows] | self.stepping.settled(path, ball))
                 rows, path = rows[left], path.select(left)
                 highest = _Highest.of_none(path.point)
+        best.offer(highest.point[highest.found], rows[highest.found])
         best.offer(path.point, rows)
 
     def _slope(
@@ -214,24 +239,3 @@ class _Highest:
         return _Highest(
             torch.where(higher.view(-1, 1, 1, 1), point, self.point), torch.where(higher, value, self.value)
         )
-
-
-def _recovered(
-    subject: Subject, point: Tensor, rows: Tensor, value: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Put the margin's gradient, and a value below any other, where the prediction is lost."""
-    model, target = subject.explain.model, subject.target[rows]
-    with torch.no_grad():
-        lost = (model(point).argmax(dim=1) != target).nonzero().squeeze(1)
-    if not len(lost):
-        return value, gradient
-    _, back = slope(lambda images: _margin(model(images), target[lost]), point[lost])
-    value, gradient = value.clone(), gradient.clone()
-    value[lost], gradient[lost] = -torch.inf, back
-    return value, gradient
-
-
-def _margin(logits: Tensor, target: Tensor) -> Tensor:
-    own = logits.gather(1, target[:, None])
-    others = logits.scatter(1, target[:, None], -torch.inf)
-    return (own - others.amax(dim=1, keepdim=True)).squeeze(1)

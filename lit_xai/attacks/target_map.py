@@ -114,17 +114,18 @@ class TargetMap(MapAttack):
         return _GoalDistance()
 
     def goal(self, subject: Subject) -> Tensor:
-        return self._wanted(subject) if self.criterion is None else subject.clean
+        # A sample without a goal has the one that it starts from, and is finished.
+        maps = self.towards.maps(subject.explain, subject.image)
+        reachable = maps.flatten(1).any(dim=1)[:, None, None]
+        return torch.where(reachable, maps, subject.clean)
 
     def sharpness(self, progress: float) -> float:
         growth: float = (self.beta_end / self.beta) ** progress
         return self.beta * growth
 
     def objective(self, subject: Subject, noise: Noise) -> MapObjective:
-        wanted = self._wanted(subject)
-
         def objective(maps: Tensor, rows: Tensor, progress: float) -> Tensor:  # noqa: ARG001
-            return -_MAP_WEIGHT * map_distance(maps, wanted[rows])
+            return -_MAP_WEIGHT * map_distance(maps, subject.goal[rows])
 
         return objective
 
@@ -133,9 +134,3 @@ class TargetMap(MapAttack):
             return None
         change: Tensor = subject.explain.model(image).softmax(dim=1) - subject.probabilities[rows]
         return self.output_weight * _OUTPUT_WEIGHT * change.square().sum(dim=1)
-
-    def _wanted(self, subject: Subject) -> Tensor:
-        # A sample without a goal has the one that it starts from, and is finished.
-        maps = self.towards.maps(subject.explain, subject.image)
-        reachable = maps.flatten(1).any(dim=1)[:, None, None]
-        return torch.where(reachable, maps, subject.clean)

@@ -12,10 +12,12 @@ from lit_xai.noise import Noise
 
 
 def pushing_out(chosen: Tensor) -> MapObjective:
-    """Return an objective that rises as maps lose what they hold in chosen pixels, (N, H, W), bool."""
+    """Return an objective that rises as maps lose the share that chosen pixels, (N, H, W), bool, hold."""
+    # All pixels hold one, whatever the map: signs would follow the rounding.
+    pushed = chosen & ~chosen.all(dim=2).all(dim=1)[:, None, None]
 
     def objective(maps: Tensor, rows: Tensor, progress: float) -> Tensor:  # noqa: ARG001
-        return -(maps * chosen[rows]).sum(dim=(1, 2))
+        return -(maps * pushed[rows]).sum(dim=(1, 2))
 
     return objective
 

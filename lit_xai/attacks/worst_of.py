@@ -33,7 +33,7 @@ class WorstOf(Attack):
     radii, and none if a member promises none.
 
     Args:
-        attacks: The members, by name; another `WorstOf` may be one of them.
+        attacks: The members, by name, not yet prepared; another `WorstOf` may be one of them.
         criterion: What decides which outcome is the worst.
         eps: L-infinity radius of every member that has one, in pixel units of [0, 1]; their own if None.
 
@@ -41,7 +41,7 @@ class WorstOf(Attack):
         ValueError: If there is no member, `eps` is out of its range or concerns no member.
     """
 
-    attacks: Mapping[str, Attack]
+    attacks: Mapping[str, Attack] = field(hash=False)
     criterion: Criterion
     eps: float | None = None
     _members: Mapping[str, Attack] = field(init=False, repr=False, compare=False)

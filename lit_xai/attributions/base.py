@@ -40,10 +40,11 @@ class Attribution(ABC):
         return self
 
     def coarse(self, points: int) -> "Attribution":
-        """Return a cheaper version that looks at no more than `points` images for each; by default, itself.
+        """Return a cheaper version; by default, itself.
 
         Args:
-            points: Of a path integral, or noise draws.
+            points: Most points of a path integral, or noise draws; a method made of others has so many for
+                each of them.
         """
         return self
 

@@ -181,7 +181,7 @@ def check_size(k: float) -> None:
     Raises:
         ValueError: If `k` is not positive, or above 1 and no whole number.
     """
-    if not (0 < k < 1 or (k >= 1 and k == int(k))):
+    if not (0 < k < 1 or (k >= 1 and float(k).is_integer())):
         raise ValueError(f"Expected `k` as a number of pixels or a share in (0, 1), but got {k:g}.")
 
 

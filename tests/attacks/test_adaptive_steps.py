@@ -190,3 +190,14 @@ def test_every_field_matters():
 def test_refuses_what_is_no_share(name, value):
     with pytest.raises(ValueError, match=rf"Expected `{name}` in \(0, 1\], but got {value:g}\."):
         AdaptiveSteps(**{name: value})
+
+
+def test_a_climb_without_a_best_point_goes_on_where_it_is():
+    start = torch.full((1, 1, 1, 2), 0.5, dtype=torch.float64)
+    ball, rule = Ball(start, 0.4), AdaptiveSteps()
+    path = rule.begin(start, 0.1)
+    lost, uphill = torch.full((1,), -torch.inf, dtype=torch.float64), torch.ones_like(start)
+    for step in range(6):
+        before = path.point
+        path = rule.move(path, lost, uphill, ball, step=step, steps=20)
+        assert (path.point > before).all() or (before == 0.9).all()

@@ -49,7 +49,7 @@ def some_maps(seed: int) -> Tensor:
 def climbed(attack: SoftCoverage, clean: Tensor, maps: Tensor, progress: float = 0.0) -> Tensor:
     """Return the objective of all maps."""
     explain = Saliency().bind(torch.nn.Identity(), Noise(0, torch.arange(len(maps))))
-    subject = Subject(explain, explain, maps[:, None], torch.zeros(len(maps)).long(), clean)
+    subject = Subject(explain, explain, maps[:, None], torch.zeros(len(maps)).long(), clean, clean)
     objective = attack.objective(subject, Noise(0, torch.arange(len(maps))))
     return objective(maps, torch.arange(len(maps)), progress)
 

@@ -163,8 +163,9 @@ def test_weights_are_the_published_ones_at_the_published_size():
 
     noise, image = Noise(0, torch.arange(2)), torch.zeros(2, 1, 224, 224).double()
     explain = Explain(Saliency(), Fixed(), noise)
-    subject = Subject(explain, explain, image, torch.zeros(2).long(), maps[0])
     attack, rows = TargetMap(towards=Given()), torch.tensor([1, 0])
+    subject = Subject(explain, explain, image, torch.zeros(2).long(), maps[0], goal=maps[0])
+    subject = replace(subject, goal=attack.goal(subject))
     value = attack.objective(subject, noise)(maps[0, rows], rows, 0.0)
     expected = -1e11 * (maps[0] - maps[1]).square().mean(dim=(1, 2))[rows]
     torch.testing.assert_close(value, expected, rtol=1e-9, atol=0)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from lit_xai.attacks.base import run_attack
-from lit_xai.attacks.criteria import LENSOverlap
+from lit_xai.attacks.criteria import Intersection, LENSOverlap
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attacks.top_k import TopK
 from lit_xai.attacks.window_union import WindowUnion
@@ -122,7 +122,7 @@ def test_without_curvature_nothing_moves(model, batch, monkeypatch):
 
 
 def test_windows_that_are_the_whole_map_leave_nothing_to_push_out(model, batch):
-    attack = WindowUnion(eps=0.1, step_size=0.05, steps=3, k=4, w=7)
+    attack = WindowUnion(eps=0.1, step_size=0.05, steps=3, k=4, w=7, criterion=Intersection(4))
     result = run_attack(model, Saliency(), attack, batch, seed=0)
     assert torch.equal(result.image_adv, batch.image)
     assert result.failed.all()

@@ -488,6 +488,17 @@ def test_the_standard_is_built_and_runs(model, batch):
     assert (scores(result, Intersection(0.1)) <= 0.5).all()
 
 
+def test_the_standard_is_stronger_than_one_member_with_all_its_steps(trained, fashion_batch):
+    few = Batch(*(part[:16] for part in fashion_batch))
+    standard = build(f"--attack={STANDARD}")
+    one = replace(standard.attacks["top_k"], beta=50.0, steps=100)
+    found, single = (
+        scores(run_attack(trained, Saliency(), attack, few, seed=0), Intersection(0.1)).mean()
+        for attack in (standard, one)
+    )
+    assert found < single - 0.01
+
+
 def test_the_radius_is_the_one_thing_to_set(model, batch):
     """No member has a length of its own, so that a step is the same share of any radius."""
     attack = build(f"--attack={STANDARD}", "--attack.eps=0.03")

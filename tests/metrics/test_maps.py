@@ -346,7 +346,8 @@ def test_a_number_from_one_is_a_number_of_pixels_and_below_a_share(k, size):
 
 
 @pytest.mark.parametrize(
-    ("k", "shown"), [(0, "0"), (-1, "-1"), (-0.5, "-0.5"), (1.5, "1.5"), (float("nan"), "nan")]
+    ("k", "shown"),
+    [(0, "0"), (-1, "-1"), (-0.5, "-0.5"), (1.5, "1.5"), (float("nan"), "nan"), (float("inf"), "inf")],
 )
 def test_refuses_what_is_neither_a_number_nor_a_share(k, shown):
     with pytest.raises(
