@@ -53,7 +53,7 @@ from lit_xai.types import Batch
 
 FOLDER = Path("results/attack_strength")
 PAGE = Path("docs/attacks.md")
-CHECKPOINTS = ("runs/demo_natural/1/checkpoints/last.ckpt", "runs/demo_pgd/1/checkpoints/last.ckpt")
+CHECKPOINTS = tuple(f"{name}=runs/demo_{name}/1/checkpoints/last.ckpt" for name in ("natural", "pgd"))
 EXPLANATION = IntegratedGradients(path_steps=100, rule="right")
 EPS, K, BATCH = 0.1, 100, 8
 KEY = ["model", "attack", "setting"]

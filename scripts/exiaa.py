@@ -36,6 +36,9 @@ BLEND_ALPHAS = (0.03, 0.06, 0.09, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8
 BLEND_AT, BLEND_SHARE = 0.12, 0.2
 CLASSES, RANKS = range(1, 10), (*range(5), *range(94, 100))
 SAMPLES = 128
+SETTINGS = list(product(ALPHAS, SHARES))
+CONTROLS = ("gaussian", "equal_l2", "equal_ssim", "random_places")
+SWEEP_LEVEL = 1 - 0.05 / (len(SETTINGS) * len(CONTROLS))
 KEYS = ["attribution", "study", "kind", "alpha", "k"]
 Cell = tuple[str, str, float, float]
 
@@ -55,9 +58,11 @@ def controlled(alpha: float, k: float, rank: int) -> dict[str, Attack]:
 def cells() -> dict[Cell, list[Attack]]:
     """Return every cell's attacks, over whose donors its scores are averaged, by study, kind, alpha and k."""
     found: dict[Cell, list[Attack]] = {}
-    for alpha, k, rank in product(ALPHAS, SHARES, DONORS):
+    for (alpha, k), rank in product(SETTINGS, DONORS):
         for kind, attack in controlled(alpha, k, rank).items():
-            found.setdefault(("sweep", kind, alpha, k), []).append(attack)
+            cell = found.setdefault(("sweep", kind, alpha, k), [])
+            # Noise that knows no donor is the same for each of them.
+            cell.extend([attack] if attack not in cell else [])
     for (kind, blend), alpha in product(BLENDS.items(), BLEND_ALPHAS):
         attack = EXIAA(alpha=alpha, k=BLEND_SHARE, blend=blend)
         found["blend", kind, alpha, BLEND_SHARE] = [attack]
@@ -110,9 +115,14 @@ def averaged(records: pd.DataFrame, named: Mapping[str, Cell]) -> pd.DataFrame:
 
 def interval(difference: pd.Series, level: float, digits: int = 2) -> str:
     """Render the mean of paired differences with Student's interval."""
-    values = difference.dropna()
-    found = stats.ttest_1samp(values, 0.0).confidence_interval(level)
-    return f"{values.mean():+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+    low, high = bounds_of(difference, level)
+    return f"{difference.mean():+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def bounds_of(difference: pd.Series, level: float) -> tuple[float, float]:
+    """Return the bounds of Student's interval for a mean of paired differences."""
+    low, high = stats.ttest_1samp(difference.dropna(), 0.0).confidence_interval(level)
+    return float(low), float(high)
 
 
 def study(samples: pd.DataFrame, explanation: str, name: str, metric: str) -> pd.DataFrame:
@@ -121,23 +131,34 @@ def study(samples: pd.DataFrame, explanation: str, name: str, metric: str) -> pd
     return chosen.pivot_table(index="sample_id", columns=["kind", "alpha", "k"], values=metric)
 
 
+def verdict_table(samples: pd.DataFrame) -> str:
+    """Render in how many cells of the sweep eXIAA changes explanations more than each control, or less."""
+    rows = []
+    for explanation in dict.fromkeys(samples["attribution"]):
+        change = study(samples, explanation, "sweep", "change")
+        for kind in CONTROLS:
+            pairs = [(change["exiaa", alpha, k], change[kind, alpha, k]) for alpha, k in SETTINGS]
+            bounds = [bounds_of(own - other, SWEEP_LEVEL) for own, other in pairs]
+            ahead, behind = sum(low > 0 for low, _ in bounds), sum(high < 0 for _, high in bounds)
+            counts = [ahead, behind, len(bounds) - ahead - behind]
+            rows.append([explanation, kind, *(str(count) for count in counts)])
+    return markdown(["explanation", "control", "eXIAA ahead", "behind", "undecided"], rows)
+
+
 def sweep_table(samples: pd.DataFrame, explanation: str) -> str:
     """Render eXIAA's explanation change over alpha and k, with its paired lead over each control."""
-    controls = [kind for kind in controlled(1.0, 1.0, 0) if kind != "exiaa"]
     values = {
         metric: study(samples, explanation, "sweep", metric)
         for metric in ("change", "ssim", "confidence_change", "failed")
     }
-    settings = list(product(ALPHAS, SHARES))
-    level = 1 - 0.05 / (len(settings) * len(controls))
     change = values["change"]
     rows = []
-    for alpha, k in settings:
+    for alpha, k in SETTINGS:
         own = ("exiaa", alpha, k)
-        leads = [interval(change[own] - change[kind, alpha, k], level) for kind in controls]
+        leads = [interval(change[own] - change[kind, alpha, k], SWEEP_LEVEL) for kind in CONTROLS]
         means = [f"{values[metric][own].mean():.3f}" for metric in ("ssim", "confidence_change", "failed")]
         rows.append([f"{alpha:g}", f"{k:g}", f"{change[own].mean():.1f}", *leads, *means])
-    header = ["alpha", "k", "change %", *(f"minus {kind}" for kind in controls)]
+    header = ["alpha", "k", "change %", *(f"minus {kind}" for kind in CONTROLS)]
     return markdown([*header, "SSIM", "confidence change %", "failed"], rows)
 
 
@@ -163,7 +184,7 @@ def blend_table(samples: pd.DataFrame, explanation: str) -> str:
             ]
         rows.append([*cells, str(len(reached)), str(len(alpha) - len(reached))])
     header = ["blend", "median alpha", "SSIM", "minus plain", "confidence change %", "minus plain"]
-    return markdown([*header, "n", "not reached"], rows)
+    return markdown([*header, "n", "not comparable"], rows)
 
 
 def _alpha_at(change: np.ndarray, goal: float) -> float:
@@ -208,6 +229,7 @@ def tables(samples: pd.DataFrame) -> dict[str, str]:
         for name, table in per.items()
     }
     others = tuple(str(number) for number in CLASSES if number > 1)
+    found["exiaa_verdicts"] = verdict_table(samples)
     found["exiaa_classes"] = ablation_table(
         samples, "class", {"runner-up class": ("1",), "all other classes": others}
     )

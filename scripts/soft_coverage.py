@@ -1,10 +1,11 @@
 """Compare `SoftCoverage` with its rivals at equal radius and, within early stops, equal passes.
 
-    python scripts/soft_coverage.py natural=FILE pgd=FILE ig_sum_norm=FILE
+    python scripts/soft_coverage.py [NAME=FILE ...]
 
-attacks correctly classified embedded test images, writes results/soft_coverage and its tables in
-docs/attacks.md. Every checkpoint gets every surrogate for the 1-LENS precision; the first one gets a wider
-window, the recall and diverse sets too, and the rivals by their own criteria.
+attacks correctly classified embedded test images on checkpoints, by default the newest that `make demo`
+trained, and writes results/soft_coverage and its tables in docs/attacks.md. Every checkpoint gets every
+surrogate for the 1-LENS precision; the first one gets a wider window, the recall and diverse sets too, and
+the rivals by their own criteria.
 """
 
 import os
@@ -43,9 +44,9 @@ from lit_xai.data.embedded_fashion import EmbeddedFashion  # noqa: E402
 from lit_xai.evaluation.table import insert, markdown  # noqa: E402
 from lit_xai.metrics.maps import pixel_map  # noqa: E402
 from lit_xai.types import AttackResult, Batch  # noqa: E402
+from scripts.attacks import PAGE, REGIMES, checkpoint  # noqa: E402
 
 RESULTS = ROOT / "results" / "soft_coverage" / "samples.parquet"
-PAGE = ROOT / "docs" / "attacks.md"
 EXPLANATIONS = {"integrated_gradients": IntegratedGradients(path_steps=10), "saliency": Saliency()}
 SURROGATES = (SoftTopK(), NoisyOr(), LogRatio(), SigmoidMembership(), HingedMargin())
 SAMPLES = 64
@@ -197,4 +198,4 @@ def main(checkpoints: Sequence[str]) -> None:
 if __name__ == "__main__":
     files = [str(Path(name).resolve()) if Path(name).exists() else name for name in sys.argv[1:]]
     os.chdir(ROOT)
-    main(files)
+    main(files or [f"{regime}={checkpoint(regime)}" for regime in REGIMES])

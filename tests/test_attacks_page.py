@@ -39,7 +39,9 @@ def test_the_table_of_attacks_has_every_attack_and_metric():
     assert shown == named
 
 
-@pytest.mark.parametrize("name", ["exiaa_sweep", "exiaa_blends", "exiaa_classes", "exiaa_ranks"])
+@pytest.mark.parametrize(
+    "name", ["exiaa_verdicts", "exiaa_sweep", "exiaa_blends", "exiaa_classes", "exiaa_ranks"]
+)
 def test_a_table_of_exiaa_is_what_its_results_render(name):
     assert insert(PAGE, name, exiaa.tables(SAMPLES)[name]) == PAGE
 
@@ -79,3 +81,25 @@ def test_an_alpha_between_two_measured_ones_is_interpolated():
     assert exiaa._alpha_at(change, 12.0) == pytest.approx(1.0)
     assert np.isnan(exiaa._alpha_at(change, 12.5))
     assert exiaa._at(change, 0.105) == pytest.approx(2.5)
+
+
+def test_the_claims_on_exiaa_are_what_the_intervals_show():
+    lines = [line.strip("| ").split("|") for line in exiaa.verdict_table(SAMPLES).splitlines()[2:]]
+    counts = {(row[0].strip(), row[1].strip()): [int(cell) for cell in row[2:]] for row in lines}
+    for explanation in ("integrated_gradients", "saliency"):
+        for control in ("gaussian", "equal_l2"):
+            assert counts[explanation, control][0] == 0
+        assert counts[explanation, "random_places"][1] == 0
+    assert (
+        counts["integrated_gradients", "equal_ssim"][1] == 0 < counts["integrated_gradients", "equal_ssim"][0]
+    )
+    assert counts["saliency", "equal_ssim"][0] == 0 < counts["saliency", "equal_ssim"][1]
+
+
+def test_the_standard_is_never_weaker_than_a_member():
+    members = pd.read_csv(attacks.RESULTS / "members.csv")
+    keys = ["network", "explanation", "sample_id"]
+    scores = members.pivot_table(index=keys, columns="attack", values="score")
+    assert set(scores.columns) == {"standard", *attacks.standard().attacks}
+    assert (scores["standard"] <= scores.min(axis=1)).all()
+    assert insert(PAGE, "standard", attacks.members_table(members)) == PAGE

@@ -36,9 +36,9 @@ class Watched(Grid):
         super().prepare(model, donors)
         self.batches = []
 
-    def update(self, model, batch):
+    def update(self, model, batch, *, share=True):
         self.batches.append(batch)
-        super().update(model, batch)
+        super().update(model, batch, share=share)
 
     def rows(self):
         self.evaluations.append([batch.sample_id.tolist() for batch in self.batches])
