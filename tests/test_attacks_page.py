@@ -103,3 +103,29 @@ def test_the_standard_is_never_weaker_than_a_member():
     assert set(scores.columns) == {"standard", *attacks.standard().attacks}
     assert (scores["standard"] <= scores.min(axis=1)).all()
     assert insert(PAGE, "standard", attacks.members_table(members)) == PAGE
+
+
+def test_the_claims_on_attacks_are_what_the_table_shows():
+    cells = RESULTS[RESULTS["attribution"] != "none"]
+    wide = cells.pivot_table(
+        index=["attribution", "checkpoint"], columns=["metric", "attack"], values="value"
+    )
+    for metric, attack in {
+        "top_k": "top_k",
+        "lens_precision": "soft_coverage",
+        "lens_recall": "window_union",
+    }.items():
+        assert (wide[metric].idxmin(axis=1) == attack).all()
+    for metric in ("top_k", "lens_precision"):
+        robust = wide[metric].unstack("checkpoint").stack("attack", future_stack=True)
+        tried = robust[robust.index.get_level_values("attack") != "unattacked"]
+        assert (tried["natural"] < tried[["pgd", "ig_sum_norm"]].min(axis=1)).all()
+    assert (wide["center_shift"].idxmax(axis=1) == "mass_center").all()
+    assert (wide["top_k", "top_k"] < wide["top_k", "top_k_published"]).all()
+    assert (wide["center_shift", "mass_center"] > wide["center_shift", "mass_center_published"]).all()
+    weaker = wide["top_k", "standard"] > wide["top_k", "top_k_published"]
+    assert weaker.loc["integrated_gradients"].to_dict() == {
+        "ig_sum_norm": True,
+        "natural": False,
+        "pgd": True,
+    }
