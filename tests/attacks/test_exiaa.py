@@ -16,8 +16,6 @@ from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult, Batch
-from tests.attacks.test_base import undecided
-from tests.conftest import tiny_batch
 from tests.contracts import Untouched, assert_attack_contract, assert_every_field_matters, select
 
 EXPLANATIONS = [Saliency(), IntegratedGradients(path_steps=3), SmoothGrad(samples=3), InputXGradient()]
@@ -31,18 +29,6 @@ class OneChannel(Attribution):
 
     def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
         return Saliency().attribute(model, image, target, noise).sum(dim=1, keepdim=True)
-
-
-@pytest.fixture
-def network(model, batch):
-    return undecided(model, batch)
-
-
-@pytest.fixture
-def donors():
-    """40 labelled images in batches of 7."""
-    pool = tiny_batch(samples=40, seed=9)
-    return [select(pool, slice(first, first + 7)) for first in range(0, 40, 7)]
 
 
 def injected(model: nn.Module, image: Tensor, class_rank: int = 1) -> int:
@@ -409,3 +395,21 @@ def test_refuses_to_run_unprepared(network, batch, donors):
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         EXIAA(**options)
+
+
+@dataclass(frozen=True)
+class Undefined(OneChannel):
+    """The saliency, NaN for all images but some."""
+
+    known: tuple[Tensor, ...] = ()
+
+    def attribute(self, model: nn.Module, image: Tensor, target: Tensor, noise: Noise) -> Tensor:
+        maps = super().attribute(model, image, target, noise)
+        strange = [not any(torch.equal(one, own) for own in self.known) for one in image]
+        return maps.masked_fill(torch.tensor(strange).view(-1, 1, 1, 1), float("nan"))
+
+
+def test_a_donor_without_a_map_is_refused(network, batch, donors):
+    attack = EXIAA().prepare(network, lambda: donors)
+    with pytest.raises(ValueError, match="Expected finite maps of donors, but got NaN or infinity"):
+        run_attack(network, Undefined(tuple(batch.image)), attack, batch, seed=0)
