@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from lit_xai.models.weights import load_weights
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
 from lit_xai.regimes.pgd import PGD
@@ -32,6 +34,12 @@ class LitClassifier(pl.LightningModule):
         adversary: Attack behind the adversarial accuracy, the same for every regime; by default that of Chen
             et al. (2019, arXiv 1905.09957) for Fashion-MNIST. None to leave it out.
         noise_seed: Of all draws made for training and validation.
+        warm_start: Weights that training starts from: a checkpoint of the training command or a saved
+            `state_dict`. A resumed run goes on with its own.
+
+    Raises:
+        FileNotFoundError: When training starts, if there is no such file.
+        ValueError: When training starts, if it holds no weights, or those of another network.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class LitClassifier(pl.LightningModule):
         scheduler: LRSchedulerCallable | None = None,
         adversary: PGD | None = PGD(),  # noqa: B008 - frozen
         noise_seed: int = 0,
+        warm_start: Path | None = None,
     ) -> None:
         super().__init__()
         with warnings.catch_warnings():
@@ -55,6 +64,7 @@ class LitClassifier(pl.LightningModule):
         self.scheduler = scheduler
         self.adversary = adversary
         self.noise_seed = noise_seed
+        self.warm_start = warm_start
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -66,7 +76,13 @@ class LitClassifier(pl.LightningModule):
         logits: Tensor = self.model(image)
         return logits
 
-    def on_fit_start(self) -> None:
+    def setup(self, stage: str) -> None:
+        if stage != "fit":
+            return
+        # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
+        if self.warm_start is not None:
+            load_weights(self.model, Path(self.warm_start))
+        self.model.to(self.trainer.strategy.root_device)
         self.regime = self.regime.prepare(self.model, self._donors)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -1,11 +1,12 @@
 import contextlib
+import copy
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from lit_xai.gate import evaluating, measuring
+from lit_xai.gate import evaluating, explaining, keeping_statistics, measuring
 
 
 def mixed_network() -> nn.Module:
@@ -86,6 +87,67 @@ def hessian_times(model: nn.Module, tokens: torch.Tensor, direction: torch.Tenso
     point = tokens.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(model(point).sum(), point, create_graph=True)
     return torch.autograd.grad((gradient * direction).sum(), point)[0]
+
+
+def test_explaining_leaves_the_parameters_trainable():
+    model = mixed_network()
+    before = state(model)
+    with explaining(model):
+        assert state(model) == ([False] * 6, before[1])
+    assert state(model) == before
+
+
+class Squares(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.pow(3).sum(dim=1)
+
+
+def test_a_compiled_network_has_a_second_derivative_only_inside():
+    image = torch.tensor([[2.0, 3.0]])
+    for model in (torch.compile(Squares(), backend="aot_eager"), Squares()):
+        if not hasattr(model, "_orig_mod"):
+            model.compile(backend="aot_eager")
+        with explaining(model):
+            assert hessian_times(model, image, torch.ones(1, 2)).tolist() == [[12.0, 18.0]]
+        with pytest.raises(RuntimeError, match="does not currently support double backward"):
+            hessian_times(model, image, torch.ones(1, 2))
+
+
+def test_synchronised_batch_norm_has_a_second_derivative_inside():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.BatchNorm1d(3), nn.Softplus(), nn.Linear(3, 2)).double()
+    plain(torch.randn(8, 3, dtype=torch.float64))
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(plain))
+    assert isinstance(synchronised[0], nn.SyncBatchNorm)
+    image, direction = torch.randn(2, 4, 3, dtype=torch.float64)
+    values = []
+    for model in (plain, synchronised):
+        with explaining(model):
+            values.append(hessian_times(model, image, direction))
+    assert values[0].abs().min() > 1e-3
+    torch.testing.assert_close(values[1], values[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_statistics_are_used_but_not_kept(momentum):
+    model = nn.Sequential(
+        nn.BatchNorm1d(3, momentum=momentum),
+        nn.BatchNorm1d(3, momentum=momentum).eval(),
+        nn.BatchNorm1d(3, track_running_stats=False),
+    )
+    first, second = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(0))
+    model(first)
+    before = copy.deepcopy(model.state_dict())
+    expected = copy.deepcopy(model)(second)
+    with contextlib.suppress(KeyError), keeping_statistics(model):
+        assert torch.equal(model(second), expected)
+        raise KeyError
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert (model[0].momentum, model[1].momentum) == (momentum, momentum)
+    model(second)
+    assert model[0].num_batches_tracked == 2
+    assert not torch.equal(model[0].running_mean, before["0.running_mean"])
 
 
 def test_attention_has_a_second_derivative_only_inside():

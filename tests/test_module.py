@@ -11,6 +11,7 @@ from torch.nn import functional
 from lit_xai.module import LitClassifier
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
+from lit_xai.regimes.ig_norm import IGNorm
 from lit_xai.regimes.natural import Natural
 from lit_xai.regimes.pgd import PGD
 from lit_xai.types import RegimeLoss
@@ -284,6 +285,79 @@ def test_the_order_changes_with_the_epoch(tmp_path):
 def test_the_regime_is_prepared_once_with_network_and_donors(tmp_path):
     regime, module = recorded(tmp_path, data=TinyData(donor_split="test"))
     assert regime.prepared == [(module.model, 13)]
+
+
+@dataclass(frozen=True)
+class Witness(Natural):
+    """Natural training that remembers the sum of the weights that it was prepared with."""
+
+    seen: list = field(default_factory=list)
+
+    def prepare(self, model, donors):
+        self.seen.append(vector_of(model))
+        return self
+
+
+def vector_of(model: nn.Module) -> torch.Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+def test_a_warm_start_is_where_training_and_its_regime_begin(tmp_path):
+    torch.save(learned().state_dict(), tmp_path / "natural.pt")
+    fresh = tiny_network(channels=3).float()
+    module = classifier(
+        model=fresh, regime=Witness(), warm_start=tmp_path / "natural.pt", optimizer=sgd(1e-9)
+    )
+    trainer(tmp_path).fit(module, TinyData())
+    assert torch.equal(module.regime.seen[0], vector_of(learned()))
+    torch.testing.assert_close(vector_of(module.model), vector_of(learned()), rtol=0, atol=1e-6)
+
+
+def test_a_resumed_run_goes_on_with_its_own_weights_and_prepares_with_the_first(tmp_path):
+    torch.save(learned().state_dict(), tmp_path / "natural.pt")
+    options = {"warm_start": tmp_path / "natural.pt", "optimizer": sgd(1e-9)}
+    first = trainer(tmp_path)
+    first.fit(classifier(**options), TinyData())
+    checkpoint = first.strategy.lightning_module.model
+    with torch.no_grad():
+        checkpoint.head[2].bias.add_(1.0)
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    module = classifier(model=tiny_network(channels=3).float(), regime=Witness(), **options)
+    trainer(tmp_path, epochs=2).fit(module, TinyData(), ckpt_path=tmp_path / "last.ckpt", weights_only=False)
+    assert torch.equal(module.regime.seen[0], vector_of(learned()))
+    torch.testing.assert_close(vector_of(module.model), vector_of(checkpoint), rtol=0, atol=1e-6)
+
+
+def test_only_training_needs_the_warm_start(tmp_path):
+    module = classifier(warm_start=tmp_path / "missing.pt")
+    trainer(tmp_path).validate(module, TinyData(), verbose=False)
+    with pytest.raises(FileNotFoundError, match=r"Expected a file of weights, but got .*missing\.pt, which"):
+        trainer(tmp_path).fit(module, TinyData())
+
+
+def test_mixed_precision_is_for_the_cross_entropy_only(tmp_path):
+    regime = IGNorm(eps=0.1, step_size=0.05, steps=2, path_steps=3, inner_path_steps=2, max_batch=24)
+    logged = []
+    for precision in ("32-true", "bf16-mixed"):
+        run = trainer(tmp_path, precision=precision, limit_val_batches=0)
+        run.fit(classifier(regime=regime, optimizer=sgd(1e-9)), TinyData(batch_size=SIZES["train"]))
+        logged.append({name: value.item() for name, value in run.callback_metrics.items()})
+    assert logged[1]["train/attribution_norm"] == pytest.approx(logged[0]["train/attribution_norm"], rel=1e-6)
+    assert logged[1]["train/cross_entropy"] == pytest.approx(logged[0]["train/cross_entropy"], rel=0.05)
+    assert logged[1]["train/cross_entropy"] != pytest.approx(logged[0]["train/cross_entropy"], rel=1e-5)
+
+
+def test_gradients_are_clipped_regulariser_included(tmp_path):
+    regime = IGNorm(eps=0.1, step_size=0.05, steps=2, path_steps=3, inner_path_steps=2, weight=100.0)
+    moved = []
+    for clip in (None, 0.5):
+        module = classifier(regime=regime, optimizer=sgd(1.0))
+        before = vector_of(module.model)
+        run = trainer(tmp_path, gradient_clip_val=clip, limit_val_batches=0)
+        run.fit(module, TinyData(batch_size=SIZES["train"]))
+        moved.append((vector_of(module.model) - before).norm().item())
+    assert moved[0] > 5
+    assert moved[1] == pytest.approx(0.5, rel=1e-3)
 
 
 def test_the_regime_learns_the_share_of_the_training_that_is_done(tmp_path):

@@ -1,5 +1,6 @@
 """Integrals of input gradients along straight lines, shared by every integrated gradient."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.attributions.base import Score, in_flight, input_gradient
+from lit_xai.attributions.recomputed import is_trained, recomputed_sum
 
 Quadrature = Literal["right", "midpoint", "trapezoid", "gauss_legendre"]
 
@@ -63,7 +65,9 @@ def path_gradient(
 ) -> Tensor:
     """Return the mean input gradient on the straight line from `start` to `end`.
 
-    Differentiable in both ends and in the weights when grad mode is on.
+    Differentiable in both ends and in the weights when grad mode is on. Where a network in evaluation mode is
+    trained and its points do not fit into one forward pass, memory is that of one pass: see
+    `lit_xai.attributions.recomputed`.
 
     Args:
         model: Maps pixels to logits.
@@ -79,13 +83,20 @@ def path_gradient(
         Mean gradients, (N, C, H, W). Times (end - start), they sum to the difference of the scores
         (completeness).
     """
-    nodes, weights = quadrature(rule, path_steps)
-    mean = torch.zeros_like(end)
-    for steps in in_flight(path_steps, len(end), max_batch):
+    nodes, weights = (end.new_tensor(values).view(-1, 1, 1, 1, 1) for values in quadrature(rule, path_steps))
+
+    def part(steps: range, start: Tensor, end: Tensor) -> Tensor:
         chosen = slice(steps.start, steps.stop)
-        node, weight = (end.new_tensor(values[chosen]).view(-1, 1, 1, 1, 1) for values in (nodes, weights))
-        points = start + node * (end - start)
+        points = start + nodes[chosen] * (end - start)
         classes = target.repeat(len(points))
         gradient = input_gradient(model, points.flatten(0, 1), classes, score, max_batch)
-        mean = mean + (weight * gradient.unflatten(0, points.shape[:2])).sum(dim=0)
+        total: Tensor = (weights[chosen] * gradient.unflatten(0, points.shape[:2])).sum(dim=0)
+        return total
+
+    parts = [partial(part, steps) for steps in in_flight(path_steps, len(end), max_batch)]
+    if len(parts) > 1 and is_trained(model):
+        return recomputed_sum(model, parts, start, end)
+    mean = torch.zeros_like(end)
+    for contribution in parts:
+        mean = mean + contribution(start, end)
     return mean

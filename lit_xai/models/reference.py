@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lit_xai.models.weights import read_weights
+from lit_xai.models.weights import load_weights
 
 
 class Reference(nn.Module):
@@ -25,13 +25,7 @@ class Reference(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)
         if checkpoint is not None:
-            try:
-                self.network.load_state_dict(read_weights(Path(checkpoint)))
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())
-                raise ValueError(
-                    f"Expected weights of {type(network).__name__}, but got {checkpoint}: {reason[:200]}"
-                ) from error
+            load_weights(self.network, Path(checkpoint))
         self.eval()
 
     def train(self, mode: bool = True) -> "Reference":  # noqa: FBT001, FBT002

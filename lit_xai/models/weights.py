@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _PREFIX = "model."
 
@@ -54,3 +54,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     ):
         raise ValueError(f"Expected a file of weights, but got {path}, which holds something else.")
     return weights
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Give a network the weights of a file.
+
+    Args:
+        model: Any network.
+        path: As in `read_weights`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no weights, or those of another network.
+    """
+    try:
+        model.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"Expected weights of {type(model).__name__}, but got {path}: {reason[:200]}"
+        ) from error

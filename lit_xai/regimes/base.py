@@ -1,5 +1,6 @@
 """The interface of training regimes."""
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
@@ -37,3 +38,19 @@ class Regime(ABC):
         Returns:
             The scalar to minimise, a mean over the batch, with its logits and its parts.
         """
+
+
+def check_weight(weight: float, otherwise: str) -> None:
+    """Refuse a weight that leaves nothing of a regulariser.
+
+    Args:
+        weight: Of the regulariser.
+        otherwise: Names the regime to use instead.
+
+    Raises:
+        ValueError: If `weight` is not above 0.
+    """
+    if not 0 < weight < math.inf:
+        raise ValueError(
+            f"Expected `weight` above 0, but got {weight:g}. Use {otherwise} for no regulariser."
+        )

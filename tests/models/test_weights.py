@@ -11,7 +11,20 @@ from lit_xai.cli import train_cli
 from lit_xai.evaluation.checkpoints import load_classifier
 from lit_xai.models.reference import Reference
 from lit_xai.models.small import SmallCNN
-from lit_xai.models.weights import read_plain, read_weights
+from lit_xai.models.weights import load_weights, read_plain, read_weights
+from tests.conftest import tiny_network
+
+OPTIONS = [
+    "--model.model.width=4",
+    "--data.max_train=50",
+    "--trainer.max_steps=1",
+    "--trainer.limit_val_batches=0",
+    "--trainer.logger=false",
+    "--trainer.callbacks=null",
+    "--trainer.accelerator=cpu",
+    "--trainer.enable_progress_bar=false",
+    "--trainer.enable_model_summary=false",
+]
 
 
 class Harmful:
@@ -32,15 +45,7 @@ def trained_file(tmp_path_factory):
         "fit",
         f"--config={Path(__file__).parents[2] / 'configs/experiments/embedded_natural.yaml'}",
         f"--runs={runs}",
-        "--model.model.width=4",
-        "--data.max_train=50",
-        "--trainer.max_steps=1",
-        "--trainer.limit_val_batches=0",
-        "--trainer.logger=false",
-        "--trainer.callbacks=null",
-        "--trainer.accelerator=cpu",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.enable_model_summary=false",
+        *OPTIONS,
     ]
     with mock.patch.dict(os.environ):
         train_cli(arguments)
@@ -135,3 +140,27 @@ def test_refuses_a_file_without_weights(saved, content):
     match = r"Expected a file of weights, but got .*weights\.ckpt, which holds something else\."
     with pytest.raises(ValueError, match=match):
         read_weights(saved(content))
+
+
+def test_loads_weights_into_a_network(saved, model):
+    other = tiny_network(seed=1)
+    load_weights(other, saved(model.state_dict()))
+    assert_same(model.state_dict(), other)
+
+
+def test_refuses_weights_of_another_network(saved, model):
+    with pytest.raises(ValueError, match=r"Expected weights of SmallCNN, but got .*: Error\(s\) in loading"):
+        load_weights(SmallCNN(), saved(model.state_dict()))
+
+
+def test_a_checkpoint_of_a_warm_start_is_read_without_the_file_it_started_from(tmp_path, trained_file):
+    start = tmp_path / "start.ckpt"
+    start.write_bytes(trained_file.read_bytes())
+    config = Path(__file__).parents[2] / "configs/experiments/embedded_natural.yaml"
+    with mock.patch.dict(os.environ):
+        train_cli(
+            ["fit", f"--config={config}", f"--runs={tmp_path}", f"--model.warm_start={start}", *OPTIONS]
+        )
+    start.unlink()
+    (file,) = tmp_path.glob("embedded_natural/1/checkpoints/*.ckpt")
+    assert load_classifier(file).warm_start is not None

@@ -8,14 +8,18 @@ from lit_xai.noise import Noise
 from lit_xai.regimes import ig_norm
 from lit_xai.regimes.base import Regime
 from lit_xai.regimes.ig_norm import IGNorm, loss_attribution_norm
+from lit_xai.regimes.natural import Natural
 from lit_xai.types import Batch
 from tests.contracts import assert_every_field_matters, assert_regime_contract, curved
-from tests.regimes.test_pgd import (
+from tests.regimes.checking import (
     Modes,
+    assert_moves_the_gradient,
+    assert_one_update_of_statistics,
     assert_parameter_gradient,
     climbed_by_hand,
     cross_entropies,
     flat_gradient,
+    gradient_of,
     held,
     neighbours,
     totals_in_each_grad_mode,
@@ -48,11 +52,6 @@ def norms_to(
 
 def detached_norm(*arguments: object, **options: object) -> Tensor:
     return loss_attribution_norm(*arguments, **options).detach()
-
-
-def gradient_of(regime: Regime, model: nn.Module, batch: Batch) -> Tensor:
-    loss = regime.loss(model, batch.image, batch.label, Noise(0, batch.sample_id))
-    return flat_gradient(loss.total, model)
 
 
 def loss_and_size(regime: Regime, model: nn.Module, batch: Batch) -> Tensor:
@@ -145,9 +144,8 @@ def test_a_detached_regulariser_would_be_noticed(model, batch, monkeypatch):
 
 
 def test_the_regulariser_moves_the_gradient(trained, fashion_batch):
-    found = gradient_of(IGNorm(steps=5, path_steps=5, inner_path_steps=2), trained, fashion_batch)
-    plain = flat_gradient(cross_entropies(trained, fashion_batch.image, fashion_batch.label).mean(), trained)
-    assert (found - plain).norm() > 0.01 * plain.norm()
+    regime = IGNorm(steps=5, path_steps=5, inner_path_steps=2)
+    assert_moves_the_gradient(regime, Natural(), trained, fashion_batch)
 
 
 def test_the_weight_moves_the_gradient_linearly(model, batch, monkeypatch):
@@ -183,10 +181,14 @@ def test_nothing_flows_through_the_search(model, batch):
     assert not found.requires_grad
 
 
-def test_searches_in_evaluation_mode_and_learns_in_training_mode(model, batch):
+def test_only_the_cross_entropy_sees_training_mode(model, batch):
     network = Modes(model).train()
     SMALL.loss(network, batch.image, batch.label, Noise(0, batch.sample_id))
-    assert network.seen == [False] * 3 + [True] * 2
+    assert network.seen == [False] * 3 + [True, False]
+
+
+def test_batch_norm_remembers_the_classified_images_once(model, batch):
+    assert_one_update_of_statistics(SMALL, model, batch, batch.image)
 
 
 def test_works_in_any_grad_mode(model, batch):
@@ -236,9 +238,8 @@ def test_refuses_options_out_of_range(options, message):
         IGNorm(**options)
 
 
-def test_sync_batch_norm_is_refused(batch):
-    network = nn.Sequential(nn.SyncBatchNorm(2), nn.Flatten(), nn.Linear(128, 4)).double()
-    with pytest.raises(
-        TypeError, match="Expected a network without SyncBatchNorm, which has no second derivative"
-    ):
-        loss_attribution_norm(network, batch.image, batch.image, batch.label, path_steps=1, max_batch=8)
+def test_chunks_of_the_path_give_the_parameter_gradient_of_the_whole(model, batch):
+    whole = gradient_of(SMALL, model, batch)
+    for size in (1, 6, 12):
+        found = gradient_of(replace(SMALL, max_batch=size), model, batch)
+        torch.testing.assert_close(found, whole, rtol=0, atol=1e-12)

@@ -5,20 +5,23 @@ import torch
 from torch import Tensor
 
 from lit_xai.noise import Noise
-from lit_xai.regimes import ig_sum_norm
+from lit_xai.regimes import ig_norm
 from lit_xai.regimes.ig_sum_norm import IGSumNorm
 from tests.contracts import assert_every_field_matters, assert_regime_contract
-from tests.regimes.test_ig_norm import detached_norm, gradient_of, loss_and_size, norms_by_hand, norms_to
-from tests.regimes.test_pgd import (
+from tests.regimes.checking import (
     Modes,
+    assert_one_update_of_statistics,
     assert_parameter_gradient,
     climbed_by_hand,
     cross_entropies,
     flat_gradient,
+    gradient_of,
     held,
     neighbours,
+    normalised,
     totals_in_each_grad_mode,
 )
+from tests.regimes.test_ig_norm import detached_norm, loss_and_size, norms_by_hand, norms_to
 
 SMALL = IGSumNorm(eps=0.1, step_size=0.03, steps=3, path_steps=4, inner_path_steps=2, weight=0.5)
 
@@ -63,7 +66,7 @@ def test_the_parameter_gradient_equals_finite_differences(model, batch, monkeypa
 
 def test_a_detached_regulariser_would_be_noticed(model, batch, monkeypatch):
     held(monkeypatch, IGSumNorm, neighbours(batch))
-    monkeypatch.setattr(ig_sum_norm, "loss_attribution_norm", detached_norm)
+    monkeypatch.setattr(ig_norm, "loss_attribution_norm", detached_norm)
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
         assert_parameter_gradient(IGSumNorm(path_steps=4), model, batch)
 
@@ -113,10 +116,15 @@ def test_nothing_flows_through_the_search(model, batch):
     assert not found.requires_grad
 
 
-def test_searches_in_evaluation_mode_and_learns_in_training_mode(model, batch):
+def test_only_the_cross_entropy_sees_training_mode(model, batch):
     network = Modes(model).train()
     SMALL.loss(network, batch.image, batch.label, Noise(0, batch.sample_id))
-    assert network.seen == [False] * 6 + [True] * 2
+    assert network.seen == [False] * 6 + [True, False]
+
+
+def test_batch_norm_remembers_the_classified_images_once(model, batch):
+    image_adv = SMALL.attack(normalised(model), batch.image, batch.label, Noise(0, batch.sample_id))
+    assert_one_update_of_statistics(SMALL, model, batch, image_adv)
 
 
 def test_works_in_any_grad_mode(model, batch):
