@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -30,12 +30,13 @@ class LitClassifier(pl.LightningModule):
         regime: The way of training.
         num_classes: Number of classes.
         optimizer: Takes the parameters, returns the optimiser.
-        scheduler: Takes the optimiser, returns a learning-rate schedule that is stepped after every epoch.
+        scheduler: Takes the optimiser, returns a learning-rate schedule.
         adversary: Attack behind the adversarial accuracy, the same for every regime; by default that of Chen
             et al. (2019, arXiv 1905.09957) for Fashion-MNIST. None to leave it out.
         noise_seed: Of all draws made for training and validation.
         warm_start: Weights that training starts from: a checkpoint of the training command or a saved
             `state_dict`. A resumed run goes on with its own.
+        scheduler_interval: Whether the schedule is stepped after every `epoch` or every `step`.
 
     Raises:
         FileNotFoundError: When training starts, if there is no such file.
@@ -52,6 +53,7 @@ class LitClassifier(pl.LightningModule):
         adversary: PGD | None = PGD(),  # noqa: B008 - frozen
         noise_seed: int = 0,
         warm_start: Path | None = None,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__()
         with warnings.catch_warnings():
@@ -65,6 +67,7 @@ class LitClassifier(pl.LightningModule):
         self.adversary = adversary
         self.noise_seed = noise_seed
         self.warm_start = warm_start
+        self.scheduler_interval = scheduler_interval
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -107,7 +110,7 @@ class LitClassifier(pl.LightningModule):
             return optimizer
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
+            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval},
         }
 
     def _donors(self) -> Iterable[Batch]:

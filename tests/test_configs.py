@@ -65,7 +65,7 @@ def test_a_fragment_builds_what_it_names(path, folder, monkeypatch):
 
 def test_every_kind_of_folder_is_known():
     folders = {path.name for path in (ROOT / "configs").iterdir()}
-    assert folders == {*KINDS, "experiments", "evaluate"}
+    assert folders == {*KINDS, "experiments", "evaluate", "sweeps"}
 
 
 @pytest.mark.parametrize("kind", ["attributions", "attacks", "regimes", "metrics"])

@@ -392,6 +392,13 @@ def test_the_schedule_steps_after_every_epoch(tmp_path):
     assert run.global_step == 6
 
 
+def test_a_schedule_can_step_after_every_step(tmp_path):
+    schedule = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+    run = trainer(tmp_path, epochs=2)
+    run.fit(classifier(scheduler=schedule, scheduler_interval="step"), TinyData())
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 * 0.5**6)
+
+
 def test_without_a_schedule_the_rate_stays(tmp_path):
     run = trainer(tmp_path, epochs=2)
     run.fit(classifier(), TinyData())

@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
 from lit_xai.data.samplers import evaluation_order, stratified, training_order
 from lit_xai.types import Batch
@@ -118,9 +118,19 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 f"Expected `batch_size` as a multiple of {world_size} processes, but got {self.batch_size}."
             )
         images = self.images("train")
-        return self._loader(
-            images, self.batch_size // world_size, training_order(images, world_size, rank, self.seed)
-        )
+        order = training_order(images, world_size, rank, self.seed)
+        return self._loader(*self.for_training(images, order), self.batch_size // world_size)
+
+    def for_training(
+        self, images: Images, order: DistributedSampler[Any]
+    ) -> tuple[Dataset[Batch], Sampler[Any]]:
+        """Return what is trained on, and the places in it in their order; by default the images as they are.
+
+        Args:
+            images: The training split.
+            order: Positions in it, another order in every epoch.
+        """
+        return images, order
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.evaluation_loader("val")
@@ -142,19 +152,18 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         images: Dataset[Batch] = self.images(split)
         if max_samples is not None:
             images = Subset(images, stratified(self.images(split).labels, max_samples, seed))
-        return self._loader(
-            images, batch_size or self.eval_batch_size, evaluation_order(images, *self._processes())
-        )
+        order = evaluation_order(images, *self._processes())
+        return self._loader(images, order, batch_size or self.eval_batch_size)
 
     def donors(self) -> Iterable[Batch]:
         """Return all images of the donor split, in their order, in every process."""
-        return self._loader(self.images(self.donor_split), self.eval_batch_size, None)
+        return self._loader(self.images(self.donor_split), None, self.eval_batch_size)
 
     def _processes(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _loader(
-        self, images: Dataset[Batch], batch_size: int, sampler: Sampler[int] | None
+        self, images: Dataset[Batch], sampler: Sampler[Any] | None, batch_size: int
     ) -> DataLoader[Batch]:
         return DataLoader(
             images,

@@ -2,16 +2,18 @@
 
 import gzip
 import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from torchvision import datasets
 
-from lit_xai.data.base import ImageDataModule, Images, Split, first_directory_with
+from lit_xai.data.base import Images, Split, first_directory_with
+from lit_xai.data.stored import StoredData
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-_OWN = Path("data")
 _PREFIX = {"train": "train", "test": "t10k"}
 _VALIDATION = 5000
 
@@ -57,25 +59,35 @@ def read_originals(directory: Path, split: Literal["train", "test"]) -> tuple[np
     return images, labels
 
 
-class FashionMNIST(ImageDataModule):
+def read_split(candidates: Iterable[Path], split: Split, remedy: str) -> Images:
+    """Read a split of a data set in the format of MNIST; the first 5,000 training images validate.
+
+    Args:
+        candidates: Directories that may hold the four original files; the first that does is read.
+        split: `train`, `val` or `test`.
+        remedy: What to do if none does, for the message.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged.
+    """
+    directory = first_directory_with("train-images-idx3-ubyte", candidates, remedy)
+    images, labels = read_originals(directory, "test" if split == "test" else "train")
+    kept = {"train": slice(_VALIDATION, None), "val": slice(_VALIDATION), "test": slice(None)}[split]
+    return Images.from_bytes(images[kept, None], labels[kept])
+
+
+@dataclass(eq=False, repr=False)
+class FashionMNIST(StoredData):
     """All of Fashion-MNIST (Xiao et al., 2017, arXiv 1708.07747).
 
     55,000 / 5,000 / 10,000 images of 28 x 28 pixels. The validation split is the first 5,000 images of the
-    original training file. `sample_id` counts within the split.
+    original training file. `sample_id` counts within the split. Further options are those of `StoredData`.
 
     Args:
         data_dir: Directory of the four original files, plain or gzipped, or of torchvision's
             `FashionMNIST/raw`. Without it, the files of Debian's package `dataset-fashion-mnist` are used, or
             those in `data`.
-        download: Fetch the files into `data_dir`, or `data`, if they are not there.
-        batch_size: Images of a training batch, over all processes.
-        eval_batch_size: Images of an evaluation batch, in each process.
-        max_train: Train on the first images only; None for all.
-        max_val: Validate on the first images only; None for all.
-        max_test: Test on the first images only; None for all.
-        num_workers: Processes that load data.
-        donor_split: Where attacks that inject other images find them: `train`, `val` or `test`.
-        seed: Of the order of the training images.
 
     Raises:
         FileNotFoundError: If the files are missing, when the data is set up.
@@ -84,42 +96,12 @@ class FashionMNIST(ImageDataModule):
 
     num_classes = 10
 
-    def __init__(
-        self,
-        data_dir: Path | None = None,
-        download: bool = False,  # noqa: FBT001, FBT002
-        batch_size: int = 50,
-        eval_batch_size: int = 256,
-        max_train: int | None = None,
-        max_val: int | None = None,
-        max_test: int | None = None,
-        num_workers: int = 0,
-        donor_split: Split = "train",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            limits={"train": max_train, "val": max_val, "test": max_test},
-            num_workers=num_workers,
-            donor_split=donor_split,
-            seed=seed,
-        )
-        self.save_hyperparameters(logger=False)
-        self.data_dir = data_dir
-        self.download = download
-
-    def prepare_data(self) -> None:
-        if self.download:
-            datasets.FashionMNIST(self.data_dir or _OWN, download=True)
+    def fetch(self) -> None:
+        datasets.FashionMNIST(self.root, download=True)
 
     def read(self, split: Split) -> Images:
-        root = self.data_dir or _OWN
-        candidates = [root / "FashionMNIST" / "raw", root]
+        candidates = [self.root / "FashionMNIST" / "raw", self.root]
         if self.data_dir is None and not self.download:
             candidates.insert(0, _DEBIAN)
         remedy = "Set `data_dir`, or `download`, or install Debian's package dataset-fashion-mnist."
-        directory = first_directory_with("train-images-idx3-ubyte", candidates, remedy)
-        images, labels = read_originals(directory, "test" if split == "test" else "train")
-        kept = {"train": slice(_VALIDATION, None), "val": slice(_VALIDATION), "test": slice(None)}[split]
-        return Images.from_bytes(images[kept, None], labels[kept])
+        return read_split(candidates, split, remedy)

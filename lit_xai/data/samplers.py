@@ -1,5 +1,7 @@
 """Which samples, in which order, on which process."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
@@ -8,7 +10,7 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler
 from lit_xai.types import Batch
 
 
-def training_order(dataset: Dataset[Batch], world_size: int, rank: int, seed: int) -> Sampler[int]:
+def training_order(dataset: Dataset[Batch], world_size: int, rank: int, seed: int) -> DistributedSampler[Any]:
     """Return a shuffled share of the data set, another order every epoch.
 
     The global batches are the same for any number of processes. If the data set does not divide by that
