@@ -13,7 +13,7 @@ from lit_xai.gate import evaluating
 from lit_xai.metrics.base import SampleMetric
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
-from lit_xai.types import AttackResult, Batch
+from lit_xai.types import AttackResult, Batch, Donors
 
 
 class Untouched:
@@ -177,7 +177,7 @@ def assert_attack_contract(
     return result
 
 
-def assert_regime_contract(regime: Regime, model: nn.Module, batch: Batch) -> None:
+def assert_regime_contract(regime: Regime, model: nn.Module, batch: Batch, donors: Donors = list) -> None:
     """Check a regime on float64 inputs."""
     noise = Noise(0, batch.sample_id)
     with Untouched(model, *batch):
@@ -196,7 +196,7 @@ def assert_regime_contract(regime: Regime, model: nn.Module, batch: Batch) -> No
     ]
     torch.testing.assert_close(sum(halves) / 2, loss.total, rtol=0, atol=1e-9)
     assert regime.at(0.5) == regime
-    assert regime.prepare(model, list) == regime
+    assert regime.prepare(model, donors) == regime
 
 
 def assert_metric_contract(metric: SampleMetric, model: nn.Module, result: AttackResult) -> Tensor:

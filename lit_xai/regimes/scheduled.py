@@ -2,12 +2,11 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from lit_xai.domain import check_share
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
 from lit_xai.types import Donors, RegimeLoss
@@ -18,7 +17,7 @@ class Ramp:
     """A straight line from a share of an option's value to the whole of it.
 
     Args:
-        first: Share of the value until the ramp begins, in (0, 1].
+        first: Share of the value until the ramp begins, in (0, 1).
         begin: Where it begins, as a share of the training, in [0, 1).
         end: Where it ends, as a share of the training, in (`begin`, 1].
 
@@ -26,8 +25,8 @@ class Ramp:
         ValueError: If an option is out of its range.
 
     Example:
-        >>> [Ramp(first=0.2, end=0.5).share(progress) for progress in (0.0, 0.25, 1.0)]
-        [0.2, 0.6, 1.0]
+        >>> [Ramp(first=0.5, end=0.5).share(progress) for progress in (0.0, 0.25, 1.0)]
+        [0.5, 0.75, 1.0]
     """
 
     first: float = 0.1
@@ -35,7 +34,10 @@ class Ramp:
     end: float = 0.5
 
     def __post_init__(self) -> None:
-        check_share("first", self.first)
+        if not 0 < self.first < 1:
+            raise ValueError(
+                f"Expected `first` in (0, 1), but got {self.first:g}. Leave out what does not grow."
+            )
         if not 0 <= self.begin < self.end <= 1:
             raise ValueError(
                 f"Expected `begin` below `end`, both in [0, 1], but got {self.begin:g} and {self.end:g}."
@@ -86,13 +88,23 @@ class Scheduled(Regime):
 
 def _scaled(method: Any, name: str, share: float) -> Any:
     option, _, inner = name.partition(".")
-    value = getattr(method, option, None)
+    part = getattr(method, option, None)
+    if inner and is_dataclass(part):
+        value = _scaled(part, inner, share)
+    elif name in _numbers(method):
+        value = getattr(method, name) * share
+    else:
+        raise ValueError(
+            f"Expected a number of {type(method).__name__} in `ramps`, but got {name}. "
+            f"It has {', '.join(_numbers(method)) or 'none'}."
+        )
     # Not `replace`, which would lose what was prepared.
     changed = copy.copy(method)
-    if inner and value is not None:
-        object.__setattr__(changed, option, _scaled(value, inner, share))
-    elif isinstance(value, float):
-        object.__setattr__(changed, option, value * share)
-    else:
-        raise ValueError(f"Expected a number of {type(method).__name__} in `ramps`, but got {name}.")
+    object.__setattr__(changed, option, value)
     return changed
+
+
+def _numbers(method: Any) -> list[str]:
+    # By the declared type: a weight written as 6 can grow, a number of steps cannot.
+    options = fields(method) if is_dataclass(method) else ()
+    return [option.name for option in options if option.init and option.type in (float, "float")]

@@ -17,7 +17,7 @@ _START = 0.001
 
 @dataclass(frozen=True)
 class TRADES(Adversarial):
-    """Minimise clean cross-entropy plus the worst change of the prediction (Zhang et al., 2019, 1901.08573).
+    """Minimise cross-entropy plus the worst change of prediction (Zhang et al., 2019, arXiv 1901.08573).
 
     Mean CE(x) + weight * mean KL(p(x) || p(x')), where x' maximises that divergence from a normal draw of
     standard deviation 0.001 around x: at x itself it has no gradient. Defaults of the weight are the authors'
