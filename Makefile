@@ -4,7 +4,7 @@ READY := .venv/ready
 # Small convolutions gain nothing from more threads than two.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help install format check test test-all demo study faithfulness networks attacks benchmark
+.PHONY: help install format check test test-all demo study faithfulness networks attacks regimes benchmark
 
 help:  ## Show the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,6 +31,9 @@ networks: $(READY)  ## Run every explanation on eight networks; writes the table
 attacks: $(READY)  ## Attack the demo's networks in every way; writes the tables of docs/attacks.md.
 	for file in scripts/attacks.py scripts/soft_coverage.py scripts/exiaa.py benchmarks/attack_strength.py; do \
 		$(BIN)/python $$file || exit 1; done
+
+regimes: $(READY)  ## Train under every regime for the same number of steps; writes the tables of docs/regimes.md.
+	$(BIN)/python scripts/regimes.py && $(BIN)/python scripts/fooling.py
 
 test: $(READY)  ## Run the default tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2

@@ -39,6 +39,7 @@ class LitClassifier(pl.LightningModule):
         scheduler_interval: Whether the schedule is stepped after every `epoch` or every `step`.
 
     Raises:
+        TypeError: When training starts, if the whole of it was compiled; compile the network alone.
         FileNotFoundError: When training starts, if there is no such file.
         ValueError: When training starts, if it holds no weights, or those of another network.
     """
@@ -82,6 +83,11 @@ class LitClassifier(pl.LightningModule):
     def setup(self, stage: str) -> None:
         if stage != "fit":
             return
+        if self._compiler_ctx is not None:
+            raise TypeError(
+                "Expected a LitClassifier that is not compiled, but got a compiled one, whose searches and "
+                "regularisers have no derivatives. Compile its `model` alone."
+            )
         # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
         if self.warm_start is not None:
             load_weights(self.model, Path(self.warm_start))

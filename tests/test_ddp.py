@@ -9,17 +9,21 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.conftest import tiny_network
+
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.ddp
 
 
-def run(processes: int, output: Path, *options: str) -> subprocess.CompletedProcess:
+def run(
+    processes: int, output: Path, *options: str, program: str = "ddp_program.py"
+) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_PORT"):
         environment.pop(name, None)
-    program = [sys.executable, str(ROOT / "tests" / "ddp_program.py"), str(processes), str(output), *options]
-    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, str(ROOT / "tests" / program), str(processes), str(output), *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path):
@@ -48,3 +52,23 @@ def test_a_sampler_that_pads_is_refused(tmp_path):
     assert ended.returncode != 0
     assert "Expected each sample once, but got sample" in ended.stderr
     assert not (tmp_path / "padded.pt").exists()
+
+
+def test_every_regime_learns_the_same_on_two_processes(tmp_path):
+    results = []
+    for processes in (1, 2):
+        output = tmp_path / f"{processes}.pt"
+        ended = run(processes, output, program="ddp_regimes.py")
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        results.append(torch.load(output, weights_only=True))
+    one, two = results
+    for found in results:
+        assert torch.equal(found.pop("behind the gate"), found["natural"])
+    fragments = {path.stem for path in (ROOT / "configs" / "regimes").glob("*.yaml")}
+    assert one.keys() == two.keys() == fragments
+    start = torch.cat([parameter.detach().flatten() for parameter in tiny_network().parameters()])
+    for name, weights in one.items():
+        torch.testing.assert_close(two[name], weights, rtol=0, atol=1e-10, msg=name)
+        assert (weights - start).norm() > 1e-2, name
+        others = [other for other, values in one.items() if torch.allclose(values, weights, atol=1e-8)]
+        assert others == [name]

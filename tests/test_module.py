@@ -287,6 +287,27 @@ def test_the_regime_is_prepared_once_with_network_and_donors(tmp_path):
     assert regime.prepared == [(module.model, 13)]
 
 
+def test_a_compiled_network_learns_what_a_plain_one_does(tmp_path):
+    regime = IGNorm(eps=0.1, step_size=0.05, steps=2, path_steps=3, inner_path_steps=2, max_batch=24)
+    weights = []
+    for compiled in (False, True):
+        module = classifier(regime=regime)
+        if compiled:
+            module.model.compile(backend="aot_eager")
+        trainer(tmp_path, limit_val_batches=0).fit(module, TinyData())
+        weights.append(vector_of(module.model))
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+    assert (weights[0] - vector_of(learned())).norm() > 1e-2
+
+
+def test_a_classifier_that_is_compiled_as_a_whole_is_refused(tmp_path):
+    module = torch.compile(classifier(), backend="eager")
+    with pytest.raises(
+        TypeError, match=r"Expected a LitClassifier that is not compiled.* Compile its `model`"
+    ):
+        trainer(tmp_path).fit(module, TinyData())
+
+
 @dataclass(frozen=True)
 class Witness(Natural):
     """Natural training that remembers the sum of the weights that it was prepared with."""

@@ -23,13 +23,21 @@ def blocks(document: str, language: str) -> list[str]:
     return ["\n".join(line.removeprefix(indent) for line in code.split("\n")) for indent, code in found]
 
 
-COMMANDS = [
-    line.split("  #")[0].strip() for block in blocks(README, "bash") for line in block.splitlines() if line
-]
+def commands(document: str) -> list[str]:
+    return [
+        line.split("  #")[0].strip()
+        for block in blocks(document, "bash")
+        for line in block.splitlines()
+        if line
+    ]
+
+
+COMMANDS = commands(README)
+REGIMES = commands((ROOT / "docs" / "regimes.md").read_text())
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "train.py" in command])
+@pytest.mark.parametrize("command", [command for command in COMMANDS + REGIMES if "train.py" in command])
 def test_a_training_command_is_understood(command, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     _, program, *arguments = shlex.split(command)
@@ -42,7 +50,10 @@ def test_a_training_command_is_understood(command, monkeypatch, capsys):
         place = config
         for key in option.removeprefix("--").split("."):
             place = place[key]
-        assert str(place).lower() == value or place["class_path"] == "lit_xai.regimes.pgd.PGD"
+        if value.endswith(".yaml"):
+            assert place["class_path"] == yaml.safe_load(Path(value).read_text())["class_path"]
+        else:
+            assert str(place).lower() == value
 
 
 def test_every_make_command_exists():
@@ -55,7 +66,10 @@ def test_every_other_command_is_tested_elsewhere():
     others = [
         command for command in COMMANDS if not command.startswith("make ") and "train.py" not in command
     ]
-    (evaluation,) = others
+    sweep, evaluation = others
+    # Its commands are tested with the experiments.
+    assert shlex.split(sweep)[:2] == ["wandb", "sweep"]
+    assert (ROOT / shlex.split(sweep)[2]).is_file()
     arguments = shlex.split(evaluation)
     assert arguments[1:4] == ["evaluate.py", "-c", "configs/evaluate/quick.yaml"]
     assert (ROOT / arguments[3]).is_file()

@@ -13,6 +13,7 @@ from lit_xai.attributions.saliency import Saliency
 from lit_xai.gate import evaluating, measuring
 from lit_xai.metrics.base import SampleMetric
 from lit_xai.metrics.fooling_losses import center_displacement, heatmap, location_loss, swap_gain, top_k_loss
+from lit_xai.models.reference import Reference
 from lit_xai.noise import Noise
 from lit_xai.types import AttackResult
 
@@ -113,8 +114,10 @@ class _FoolingRate(SampleMetric):
     def _explaining(self, result: AttackResult, noise: Noise) -> Iterator[Explain]:
         """Put the reference beside the maps, and return its explanation under the draws of the attack."""
         reference = self.reference.to(result.image.device)
-        with measuring(), evaluating(reference), torch.no_grad():
-            yield self.attribution.bind(reference, noise.child("attribution"))
+        # Names of layers are those of the network inside.
+        network = reference.network if isinstance(reference, Reference) else reference
+        with measuring(), evaluating(network), torch.no_grad():
+            yield self.attribution.bind(network, noise.child("attribution"))
 
 
 class UntouchedFoolingRate(_FoolingRate):

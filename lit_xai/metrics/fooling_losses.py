@@ -9,6 +9,7 @@ from lit_xai.metrics.rank import spearman
 
 _TOP = 0.1
 _FRAME = 7
+_FARTHEST = 0.3
 
 
 def heatmap(attribution: Tensor) -> Tensor:
@@ -53,6 +54,31 @@ def center_displacement(maps: Tensor, reference: Tensor) -> Tensor:
     sides = torch.tensor(maps.shape[1:], dtype=maps.dtype, device=maps.device) - 1
     shift = (mass_center(maps) - mass_center(reference)) / sides.clamp_min(1)
     return shift.square().mean(dim=1).sqrt()
+
+
+def center_reward(maps: Tensor, reference: Tensor) -> Tensor:
+    """Return how far the centre of mass lies from the reference's along both axes together, to be trained.
+
+    Each axis counts up to 0.3 of its side. At no distance, where a magnitude has no slope, the centre is sent
+    down and to the right.
+
+    Args:
+        maps: Non-negative values, (N, H, W).
+        reference: Non-negative values, (N, H, W).
+
+    Returns:
+        Sums of two distances in sides of the map, in [0, 0.6], (N,); 0, with no derivative, where a map is
+        all zero.
+    """
+    check_map_pair(maps, reference)
+    empty = (maps.sum(dim=(1, 2)) == 0) | (reference.sum(dim=(1, 2)) == 0)
+    # Filled before the division: a derivative through 0 / 0 would be NaN, whatever hides it later.
+    first, second = (
+        mass_center(values.masked_fill(empty[:, None, None], 1.0)) for values in (maps, reference)
+    )
+    sides = torch.tensor(maps.shape[1:], dtype=maps.dtype, device=maps.device) - 1
+    shift = (first - second) / sides.clamp_min(1)
+    return torch.where(shift >= 0, shift, -shift).clamp_max(_FARTHEST).sum(dim=1)
 
 
 def swap_gain(maps: Tensor, own: Tensor, other: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from lit_xai.metrics.fooling_losses import (
     center_displacement,
+    center_reward,
     heatmap,
     location_loss,
     swap_gain,
@@ -27,7 +28,7 @@ SIGNED = arrays(
     elements=st.sampled_from([-2.0, -0.0, 0.0, 0.5, 3.0]),
 )
 EXAMPLES = settings(deadline=None, max_examples=50, derandomize=True)
-PAIRED = [top_k_loss, center_displacement]
+PAIRED = [top_k_loss, center_displacement, center_reward]
 
 
 def written_heatmap(values):
@@ -65,6 +66,18 @@ def written_displacement(values, reference):
         first, second = (np.average(places, weights=mass) for mass in masses)
         shifts.append((first - second) / (side - 1) if side > 1 else 0.0)
     return math.sqrt((shifts[0] ** 2 + shifts[1] ** 2) / 2)
+
+
+def written_reward(values, reference):
+    if not values.any() or not reference.any():
+        return 0.0
+    total = 0.0
+    for axis, side in enumerate(values.shape):
+        first, second = (
+            np.average(np.arange(side), weights=maps.sum(axis=1 - axis)) for maps in (values, reference)
+        )
+        total += min(0.3, abs(first - second) / max(side - 1, 1))
+    return total
 
 
 def written_gain(values, own, other):
@@ -162,6 +175,50 @@ def test_displacement_equals_the_loop(pair):
     first, second = torch.from_numpy(pair).split(1)
     assert_equal(center_displacement(first, second), [written_displacement(*pair)])
     assert_equal(center_displacement(second, first), [written_displacement(*pair)])
+
+
+@EXAMPLES
+@given(pair=PAIRS)
+def test_reward_equals_the_loop(pair):
+    first, second = torch.from_numpy(pair).split(1)
+    assert_equal(center_reward(first, second), [written_reward(*pair)])
+
+
+def test_the_reward_grows_up_to_its_bound_along_each_axis():
+    maps, reference = torch.zeros(2, 3, 11, 21).double()
+    reference[:, 5, 10] = 0.7
+    # A centre moved by 2 and 6 pixels of 10 and 20, then by 4 along the first axis, then both up and left.
+    maps[0, 7, 16] = maps[1, 9, 16] = maps[2, 3, 5] = 1.0
+    maps.requires_grad_()
+    reward = center_reward(maps, reference)
+    assert_equal(reward.detach(), [0.2 + 0.3, 0.3 + 0.3, 0.2 + 0.25])
+    (slope,) = torch.autograd.grad(reward.sum(), maps)
+    # Mass one pixel further moves a centre of mass 1 by a pixel; beyond the bound nothing counts.
+    assert slope[0, 8, 16].item() == pytest.approx(0.1, abs=1e-12)
+    assert slope[1, 10, 16].item() == 0
+    assert slope[2, 3, 4].item() == pytest.approx(0.05, abs=1e-12)
+
+
+def test_where_the_centres_agree_the_reward_lies_down_and_to_the_right():
+    maps = torch.zeros(1, 5, 9).double()
+    maps[0, 2, 4] = 1.0
+    point = maps.clone().requires_grad_()
+    reward = center_reward(point, maps)
+    (slope,) = torch.autograd.grad(reward.sum(), point)
+    assert reward.item() == 0
+    assert slope[0, 3, 4].item() == pytest.approx(1 / 4, abs=1e-12)
+    assert slope[0, 2, 5].item() == pytest.approx(1 / 8, abs=1e-12)
+    assert slope[0, 1, 4].item() == pytest.approx(-1 / 4, abs=1e-12)
+
+
+def test_maps_of_zeros_have_no_reward_and_no_slope():
+    zeros, ones = torch.zeros(1, 4, 5).double(), torch.ones(1, 4, 5).double()
+    for first, second in [(zeros, ones), (ones, zeros), (zeros, zeros)]:
+        point = first.clone().requires_grad_()
+        reward = center_reward(point, second)
+        reward.sum().backward()
+        assert reward.item() == 0
+        assert torch.equal(point.grad, zeros)
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (3, 11), (2, 2)])
