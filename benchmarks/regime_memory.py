@@ -18,15 +18,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lit_xai.gate import evaluating, explaining
 from lit_xai.models.small import SmallCNN
 from lit_xai.noise import Noise
 from lit_xai.regimes.ig_sum_norm import IGSumNorm
 from lit_xai.types import Batch
+from scripts.regime_tables import RESULTS, TABLES, render
 
 REPEATS = 5
 IMAGES = 64
@@ -100,34 +104,46 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def report(name: str, ratios: list[float]) -> None:
-    """Print a median with its range."""
-    median = statistics.median(ratios)
-    sys.stdout.write(f"{name}: {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f})\n")
-    sys.stdout.flush()
-
-
-def main() -> None:
-    """Print memory, time and the difference of the gradients."""
+def measured() -> dict[str, list[float]]:
+    """Return ratios of memory and of time."""
     few, many, whole = (
         [memory(points, size) for _ in range(3)]
         for points, size in ((FEW, CHUNK), (MANY, CHUNK), (MANY, MANY * IMAGES))
     )
-    report(f"memory of {MANY} points over {FEW}, in chunks", [a / b for a, b in zip(many, few, strict=True)])
-    report(f"memory of {MANY} points over {FEW}, at once", [a / b for a, b in zip(whole, few, strict=True)])
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, given = SmallCNN(width=8), batch()
     at_once = replace(REGIME, max_batch=MANY * IMAGES)
-    times = [
-        (seconds(lambda: step(model, REGIME, given)), seconds(lambda: bare(model, given)),
-         seconds(lambda: step(model, at_once, given)))
-        for _ in range(REPEATS)
-    ]  # fmt: skip
-    report("time over the bare passes", [ours / least for ours, least, _ in times])
-    report("time over a step with all points at once", [ours / other for ours, _, other in times])
-    model, given = model.double(), given._replace(image=given.image.double())
-    one, other = step(model, REGIME, given), step(model, at_once, given)
+    ours, least, others = [], [], []
+    for _ in range(REPEATS):
+        ours.append(seconds(lambda: step(model, REGIME, given)))
+        least.append(seconds(lambda: bare(model, given)))
+        others.append(seconds(lambda: step(model, at_once, given)))
+    return {
+        "memory over that of 5 points": ratios(many, few),
+        "memory with all points at once over that of 5 points": ratios(whole, few),
+        "time over the bare passes": ratios(ours, least),
+        "time over that with all points at once": ratios(ours, others),
+    }
+
+
+def ratios(above: list[float], below: list[float]) -> list[float]:
+    """Return quotients, pair by pair."""
+    return [one / other for one, other in zip(above, below, strict=True)]
+
+
+def main() -> None:
+    """Print and keep medians with their range, and compare the gradients."""
+    rows = [
+        {"name": name, "median": statistics.median(values), "least": min(values), "most": max(values)}
+        for name, values in measured().items()
+    ]
+    pd.DataFrame(rows).to_csv(RESULTS / "memory.csv", index=False)
+    render("regimes_memory")
+    sys.stdout.write(TABLES["regimes_memory"]() + "\n")
+    model, given = SmallCNN(width=8).double(), batch()
+    given = given._replace(image=given.image.double())
+    one, other = (step(model, regime, given) for regime in (REGIME, replace(REGIME, max_batch=MANY * IMAGES)))
     sys.stdout.write(f"largest difference of the gradients: {(one - other).abs().max():.1e}\n")
 
 

@@ -1,5 +1,6 @@
 """The one LightningModule."""
 
+import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from lit_xai.models.weights import load_weights
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
 from lit_xai.regimes.pgd import PGD
+from lit_xai.regimes.scheduled import Scheduled
 from lit_xai.types import Batch
 
 
@@ -35,13 +37,15 @@ class LitClassifier(pl.LightningModule):
             et al. (2019, arXiv 1905.09957) for Fashion-MNIST. None to leave it out.
         noise_seed: Of all draws made for training and validation.
         warm_start: Weights that training starts from: a checkpoint of the training command or a saved
-            `state_dict`. A resumed run goes on with its own.
+            `state_dict`. A resumed run goes on with its own, but reads the file for regimes that compare with
+            the network they started from.
         scheduler_interval: Whether the schedule is stepped after every `epoch` or every `step`.
 
     Raises:
         TypeError: When training starts, if the whole of it was compiled; compile the network alone.
         FileNotFoundError: When training starts, if there is no such file.
-        ValueError: When training starts, if it holds no weights, or those of another network.
+        ValueError: When training starts, if it holds no weights, or those of another network, or if a regime
+            is scheduled without an end.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class LitClassifier(pl.LightningModule):
         self.noise_seed = noise_seed
         self.warm_start = warm_start
         self.scheduler_interval = scheduler_interval
+        self._prepared: Regime | None = None
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -88,11 +93,19 @@ class LitClassifier(pl.LightningModule):
                 "Expected a LitClassifier that is not compiled, but got a compiled one, whose searches and "
                 "regularisers have no derivatives. Compile its `model` alone."
             )
+        if self.regime is self._prepared:
+            return
         # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
-        if self.warm_start is not None:
+        if self.warm_start is not None and self._prepared is None:
             load_weights(self.model, Path(self.warm_start))
         self.model.to(self.trainer.strategy.root_device)
-        self.regime = self.regime.prepare(self.model, self._donors)
+        self.regime = self._prepared = self.regime.prepare(self.model, self._donors)
+
+    def on_train_start(self) -> None:
+        if isinstance(self.regime, Scheduled) and math.isinf(self.trainer.estimated_stepping_batches):
+            raise ValueError(
+                "Expected `max_epochs` or `max_steps` for a Scheduled regime, but got neither: it has no end."
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         progress = self.trainer.global_step / max(self.trainer.estimated_stepping_batches, 1)

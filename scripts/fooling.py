@@ -78,7 +78,9 @@ def train_and_count() -> None:
             classifier = load_classifier(checkpoint(regime, name))
             classes = getattr(classifier.regime, "classes", None)
             rates = fooling_rates(before, classifier.model, attribution, kind, classes)
-            rows.append({"regime": regime, "attribution": name, **rates})
+            rows.append(
+                {"regime": regime, "attribution": name, "refused": refused_epoch(regime, name), **rates}
+            )
     pd.DataFrame(rows).to_csv(RESULTS / "fooling.csv", index=False)
 
 
@@ -93,17 +95,23 @@ def fooling_rates(
     options = {"reference": Reference(before), "kind": kind, "attribution": attribution, "classes": classes}
     rates = {"before": UntouchedFoolingRate(**options), "after": FoolingSuccessRate(**options)}
     networks = {"before": before.eval(), "after": after.eval()}
-    row = {f"accuracy_{when}": accuracy(model) for when, model in networks.items()}
-    batch = tested(classes)
-    zero = {}
+    batch, row = tested(classes), {}
     for when, model in networks.items():
         result = run_attack(model, attribution, Unattacked(), batch, seed=0)
-        zero[when] = (heatmap(result.attribution).amax(dim=(1, 2)) == 0).double().mean().item()
-    for when, rate in rates.items():
-        rate.update(after, result, Noise(0, result.sample_id).child("metric"))
-        row[f"rate_{when}"] = rate.summary().value
-        row[f"zero_{when}"] = zero[when]
-    return {**row, "count": rates["after"].summary().count}
+        rates[when].update(model, result, Noise(0, result.sample_id).child("metric"))
+        empty = heatmap(result.attribution).amax(dim=(1, 2)) == 0
+        row[f"accuracy_{when}"] = accuracy(model)
+        row[f"rate_{when}"] = rates[when].summary().value
+        row[f"zero_{when}"] = empty.double().mean().item()
+        row[f"count_{when}"] = rates[when].summary().count
+    return row
+
+
+def refused_epoch(regime: str, name: str) -> int:
+    """Return the epoch after which the gate closed, 0 if it did not."""
+    content = torch.load(checkpoint(regime, name), map_location="cpu", weights_only=True)
+    closed = content["callbacks"]["AccuracyGate"]["closed"]
+    return content["epoch"] + 1 if closed else 0
 
 
 def accuracy(model: nn.Module) -> float:
@@ -131,4 +139,4 @@ def tested(classes: tuple[int, int] | None) -> Batch:
 if __name__ == "__main__":
     os.chdir(ROOT)
     train_and_count()
-    render()
+    render("regimes_fooling")

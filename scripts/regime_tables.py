@@ -1,5 +1,6 @@
 """The tables of docs/regimes.md, from results/regimes alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -96,7 +97,8 @@ def fooling(results: pd.DataFrame) -> str:
             f"{row['rate_after']:.2f}",
             f"{row['zero_before']:.2f}",
             f"{row['zero_after']:.2f}",
-            str(row["count"]),
+            f"{row['count_before']}, {row['count_after']}",
+            str(row["refused"] or "no"),
         ]
         for row in results.to_dict("records")
     ]
@@ -110,25 +112,37 @@ def fooling(results: pd.DataFrame) -> str:
         "empty before",
         "after",
         "n",
+        "refused",
     ]
     return markdown(header, rows)
 
 
-def tables() -> dict[str, str]:
-    """Render every table of the page."""
-    results = read_results(RESULTS / "regimes_results.csv")
-    return {
-        "regimes": accuracies(results, pd.read_csv(RESULTS / "cost.csv")),
-        "regimes_integrated_gradients": explanations(results, "integrated_gradients"),
-        "regimes_saliency": explanations(results, "saliency"),
-        "regimes_standard": standard(read_results(RESULTS / "regimes_standard_results.csv")),
-        "regimes_fooling": fooling(pd.read_csv(RESULTS / "fooling.csv")),
-    }
+def memory(results: pd.DataFrame) -> str:
+    """Render what a step costs whose path does not fit at once."""
+    rows = [
+        [str(row["name"]), f"{row['median']:.2f} [{row['least']:.2f}, {row['most']:.2f}]"]
+        for row in results.to_dict("records")
+    ]
+    return markdown(["50 points of 64 images, 5 at once", "ratio"], rows)
 
 
-def render() -> None:
-    """Write the tables into the page."""
+def _main_results() -> pd.DataFrame:
+    return read_results(RESULTS / "regimes_results.csv")
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "regimes_memory": lambda: memory(pd.read_csv(RESULTS / "memory.csv")),
+    "regimes": lambda: accuracies(_main_results(), pd.read_csv(RESULTS / "cost.csv")),
+    "regimes_integrated_gradients": lambda: explanations(_main_results(), "integrated_gradients"),
+    "regimes_saliency": lambda: explanations(_main_results(), "saliency"),
+    "regimes_standard": lambda: standard(read_results(RESULTS / "regimes_standard_results.csv")),
+    "regimes_fooling": lambda: fooling(pd.read_csv(RESULTS / "fooling.csv")),
+}
+
+
+def render(*names: str) -> None:
+    """Write the named tables into the page."""
     page = PAGE.read_text()
-    for name, table in tables().items():
-        page = insert(page, name, table)
+    for name in names:
+        page = insert(page, name, TABLES[name]())
     PAGE.write_text(page)

@@ -63,7 +63,12 @@ def trained(processes: int, regime: Regime) -> torch.Tensor:
 
 
 def fitted(
-    network: nn.Module, processes: int, regime: Regime, lr: float, gate: AccuracyGate | None = None
+    network: nn.Module,
+    processes: int,
+    regime: Regime,
+    lr: float,
+    batches: int = 1,
+    gate: AccuracyGate | None = None,
 ) -> torch.Tensor:
     """Train a network for two epochs and return its weights."""
     classifier = LitClassifier(
@@ -75,6 +80,7 @@ def fitted(
         devices=processes,
         strategy="ddp" if processes > 1 else "auto",
         precision="64-true",
+        accumulate_grad_batches=batches,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -92,6 +98,7 @@ def main(processes: int, output: Path) -> None:
     weights = {name: trained(processes, regime) for name, regime in REGIMES.items()}
     network = tiny_network()
     nn.utils.vector_to_parameters(weights["natural"].clone(), network.parameters())
+    weights["accumulated"] = fitted(tiny_network(), processes, REGIMES["ig_sum_norm"], lr=0.05, batches=3)
     weights["behind the gate"] = fitted(network, processes, Natural(), lr=100.0, gate=AccuracyGate())
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         torch.save(weights, output)

@@ -50,13 +50,71 @@ def shape_of(path: Path) -> tuple[int, int, int]:
     return sizes.get(path.stem.split("_")[0], (1, 28, 28))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "callbacks").glob("*robustness_*.yaml")))
-def test_a_grid_attacks_within_the_radius_of_its_data(path):
+@pytest.mark.parametrize("data", ["mnist", "color"])
+@pytest.mark.parametrize("kind", ["robustness", "images"])
+def test_a_callback_attacks_within_the_radius_of_its_data(kind, data):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Callback, "callback")
-    grid = parser.instantiate(parser.parse_args([f"--callback={path}"])).callback.grid
-    radius = 0.3 if path.stem.endswith("mnist") else 0.03137
-    assert [grid.attacks[name].eps for name in ("top_k", "random_sign")] == [radius, radius]
+    path = ROOT / "configs" / "callbacks" / f"explanation_{kind}_{data}.yaml"
+    callback = parser.instantiate(parser.parse_args([f"--callback={path}"])).callback
+    attacks = callback.grid.attacks if kind == "robustness" else {"top_k": callback.attack}
+    radii = {attacks[name].eps for name in attacks.keys() & {"top_k", "random_sign"}}
+    assert radii == {{"mnist": 0.3, "color": 0.03137}[data]}
+
+
+# Spec: search (eps, steps, step_size), optimiser (rate, decay), steps or epochs, batch, weight.
+PUBLISHED = {
+    "mnist_pgd": ((0.3, 40, 0.01), (1e-4, 0), 100_000, 50, None),
+    "mnist_ig_norm": ((0.3, 40, 0.01), (1e-4, 0), 100_000, 50, 1.0),
+    "mnist_ig_sum_norm": ((0.3, 40, 0.01), (1e-4, 0), 100_000, 50, 0.1),
+    "fashion_pgd": ((0.1, 20, 0.01), (1e-4, 0), 100_000, 50, None),
+    "fashion_ig_norm": ((0.1, 20, 0.01), (1e-4, 0), 100_000, 50, 1.0),
+    "fashion_ig_sum_norm": ((0.1, 20, 0.01), (1e-4, 0), 100_000, 50, 0.1),
+    "gtsrb_pgd": ((8 / 255, 7, 2 / 255), (1e-2, 2e-4), 70_001, 64, None),
+    "gtsrb_ig_norm": ((8 / 255, 7, 2 / 255), (1e-2 * 64, 2e-4 / 64), 70_001, 64, 1.0),
+    "gtsrb_ig_sum_norm": ((8 / 255, 7, 2 / 255), (1e-2 * 64, 2e-4 / 64), 70_001, 64, 1.0),
+    "flowers_pgd": ((8 / 255, 7, 2 / 255), (1e-2, 2e-4), 70_001, 16, None),
+    "flowers_ig_norm": ((8 / 255, 7, 2 / 255), (1e-3 * 16, 2e-4 / 16), 70_001, 16, 0.1),
+    "flowers_ig_sum_norm": ((8 / 255, 7, 2 / 255), (1e-3 * 16, 2e-4 / 16), 70_001, 16, 0.1),
+    "cifar10_trades": ((0.031, 10, 0.007), (0.1, 2e-4), 76, 128, 6.0),
+    "cifar10_triplet": ((8 / 255, 3, 5 / 255), (0.1, 2e-4), 101, 234, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_experiment_has_the_published_numbers(name, monkeypatch):
+    search, rates, length, batch_size, weight = PUBLISHED[name]
+    path = ROOT / "configs" / "experiments" / f"{name}.yaml"
+    monkeypatch.chdir(path.parent)
+    content = yaml.safe_load(path.read_text())
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Regime, "regime")
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    parts = {"regime": content["model"]["regime"], "data": content["data"]}
+    found = parser.instantiate(parser.parse_object(parts))
+    regime = found.regime
+    assert (regime.eps, regime.steps, regime.step_size) == pytest.approx(search, rel=2e-3)
+    assert getattr(regime, "weight", None) == weight
+    assert found.data.batch_size == batch_size
+    options = content["model"]["optimizer"]["init_args"]
+    assert (options["lr"], options["weight_decay"]) == pytest.approx(rates)
+    trainer = content["trainer"]
+    assert length == (trainer["max_steps"] if trainer["max_epochs"] == -1 else trainer["max_epochs"])
+    if "ig_" in name:
+        short = (50, 10) if name.startswith(("mnist", "fashion")) else (50, 5)
+        assert (regime.path_steps, regime.inner_path_steps) == short
+
+
+def test_the_published_schedules():
+    experiments = ROOT / "configs" / "experiments"
+    for path in [*experiments.glob("gtsrb_*.yaml"), *experiments.glob("flowers_*.yaml")]:
+        model = yaml.safe_load(path.read_text())["model"]
+        assert model["scheduler_interval"] == "step"
+        assert model["scheduler"]["init_args"] == {"boundaries": [500, 60000], "factors": [0.1, 1.0, 0.1]}
+    milestones = {"trades": [74], "triplet": [50, 80], "gradient_alignment": [100, 150]}
+    for name, expected in milestones.items():
+        model = yaml.safe_load((experiments / f"cifar10_{name}.yaml").read_text())["model"]
+        assert model["scheduler"]["init_args"]["milestones"] == expected
 
 
 def test_every_regime_has_a_setting_for_two_cores():

@@ -368,6 +368,30 @@ def test_mixed_precision_is_for_the_cross_entropy_only(tmp_path):
     assert logged[1]["train/cross_entropy"] != pytest.approx(logged[0]["train/cross_entropy"], rel=1e-5)
 
 
+def test_chunks_do_not_change_what_mixed_precision_learns(tmp_path):
+    weights = []
+    for max_batch in (24, 1000):
+        regime = IGNorm(
+            eps=0.1, step_size=0.05, steps=2, path_steps=3, inner_path_steps=2, max_batch=max_batch
+        )
+        module = classifier(regime=regime)
+        trainer(tmp_path, precision="bf16-mixed", limit_val_batches=0).fit(module, TinyData(batch_size=24))
+        weights.append(vector_of(module.model))
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+    assert (weights[0] - vector_of(learned())).norm() > 1e-3
+
+
+def test_a_second_fit_goes_on_from_the_first(tmp_path):
+    torch.save(learned().state_dict(), tmp_path / "natural.pt")
+    module = classifier(regime=Witness(), warm_start=tmp_path / "natural.pt")
+    trainer(tmp_path).fit(module, TinyData())
+    first = vector_of(module.model)
+    module.optimizer = sgd(0.0)
+    trainer(tmp_path).fit(module, TinyData())
+    assert torch.equal(vector_of(module.model), first)
+    assert len(module.regime.seen) == 1
+
+
 def test_gradients_are_clipped_regulariser_included(tmp_path):
     regime = IGNorm(eps=0.1, step_size=0.05, steps=2, path_steps=3, inner_path_steps=2, weight=100.0)
     moved = []

@@ -19,9 +19,9 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("name", regime_tables.tables())
+@pytest.mark.parametrize("name", regime_tables.TABLES)
 def test_a_table_is_what_its_results_render(name):
-    table = regime_tables.tables()[name]
+    table = regime_tables.TABLES[name]()
     assert insert(PAGE, name, table) == PAGE
     assert f"\n{table}\n" in PAGE
 

@@ -62,12 +62,11 @@ def path_gradient(
     rule: Quadrature,
     path_steps: int,
     max_batch: int,
+    recompute: bool | None = None,
 ) -> Tensor:
     """Return the mean input gradient on the straight line from `start` to `end`.
 
-    Differentiable in both ends and in the weights when grad mode is on. Where a network in evaluation mode is
-    trained and its points do not fit into one forward pass, memory is that of one pass: see
-    `lit_xai.attributions.recomputed`.
+    Differentiable in both ends and in the weights when grad mode is on.
 
     Args:
         model: Maps pixels to logits.
@@ -78,6 +77,10 @@ def path_gradient(
         rule: The quadrature rule.
         path_steps: Points on the line.
         max_batch: Images in flight in one forward pass.
+        recompute: Whether points that do not fit into one forward pass are run again in the backward pass, in
+            the memory of one pass: see `lit_xai.attributions.recomputed`. The network has to be in evaluation
+            mode. If None, where such a network is trained, not where an image is attacked: that takes less
+            memory, and would take longer.
 
     Returns:
         Mean gradients, (N, C, H, W). Times (end - start), they sum to the difference of the scores
@@ -94,7 +97,7 @@ def path_gradient(
         return total
 
     parts = [partial(part, steps) for steps in in_flight(path_steps, len(end), max_batch)]
-    if len(parts) > 1 and is_trained(model):
+    if len(parts) > 1 and (is_trained(model) if recompute is None else recompute):
         return recomputed_sum(model, parts, start, end)
     mean = torch.zeros_like(end)
     for contribution in parts:

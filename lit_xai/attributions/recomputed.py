@@ -12,9 +12,14 @@ Part = Callable[[Tensor, Tensor], Tensor]
 
 
 def is_trained(model: nn.Module) -> bool:
-    """Return whether derivatives in the weights are wanted of a network in evaluation mode."""
-    wanted = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in model.parameters())
-    return wanted and not any(module.training for module in model.modules())
+    """Return whether derivatives in the weights are wanted of a network that can be run again.
+
+    That is one in evaluation mode whose parameters have no tensor hooks, which would see every part.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    hooked = any(parameter._backward_hooks for parameter in parameters)
+    training = any(module.training for module in model.modules())
+    return torch.is_grad_enabled() and bool(parameters) and not (hooked or training)
 
 
 def recomputed_sum(model: nn.Module, parts: Sequence[Part], start: Tensor, end: Tensor) -> Tensor:
@@ -22,12 +27,12 @@ def recomputed_sum(model: nn.Module, parts: Sequence[Part], start: Tensor, end: 
 
     Each part is computed twice: for its value, without a graph, and in the backward pass, one after another,
     for its derivatives along the gradient that arrives there. The derivatives are those of the plain sum, in
-    the memory of one part. They are handed to the one backward pass that is running, so that every hook of a
-    parameter is called once, whatever the number of processes or of accumulated batches.
+    the memory of one part. They are handed to the one backward pass that is running, so that every parameter
+    gets its gradient once, whatever the number of processes or of accumulated batches.
 
     Args:
-        model: The network that the parts call, in evaluation mode. The backward pass puts it there again:
-            see `lit_xai.gate.explaining`.
+        model: The network that the parts call, in evaluation mode. The backward pass puts it there again
+            (see `lit_xai.gate.explaining`); its buffers have to be the same then.
         parts: Functions of both tensors, each of which returns a tensor of one shape, differentiable once in
             the tensors and in the weights.
         start: (N, C, H, W).
@@ -50,7 +55,8 @@ class _RecomputedSum(torch.autograd.Function):
         ctx: Any, model: nn.Module, parts: Sequence[Part], start: Tensor, end: Tensor, *weights: Tensor
     ) -> Tensor:
         ctx.model, ctx.parts, ctx.weights = model, parts, weights
-        ctx.save_for_backward(start, end)
+        # The weights too, for autograd's check that nobody has changed them since.
+        ctx.save_for_backward(start, end, *weights)
         total = torch.zeros_like(end)
         for part in parts:
             total = total + part(start, end)
@@ -66,7 +72,7 @@ class _RecomputedSum(torch.autograd.Function):
         with measuring(), explaining(ctx.model):
             ends = [
                 tensor.detach().requires_grad_(wanted)
-                for tensor, wanted in zip(ctx.saved_tensors, needed, strict=False)
+                for tensor, wanted in zip(ctx.saved_tensors[:2], needed[:2], strict=True)
             ]
             inputs = [tensor for tensor, wanted in zip([*ends, *ctx.weights], needed, strict=True) if wanted]
             totals = [torch.zeros_like(tensor) for tensor in inputs]

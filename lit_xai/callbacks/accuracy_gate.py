@@ -26,7 +26,8 @@ class AccuracyGate(Callback):
     each validation `val/accuracy` is compared with it: inside the gate the weights are remembered, on the
     CPU; outside, the network gets the remembered ones back, training stops and a warning gives both numbers.
     Checkpoints of that moment hold the restored weights, logs the accuracy that was refused. What the gate
-    remembers is part of checkpoints, so a resumed run is compared with its first start.
+    remembers is part of checkpoints, so a resumed run is compared with its first start. Lightning does not
+    stop before its own `min_epochs` and `min_steps`.
 
     Args:
         max_drop: Largest drop of the validation accuracy that is accepted, as a share of the images, in
@@ -42,11 +43,12 @@ class AccuracyGate(Callback):
         self.max_drop = max_drop
         self._start: float | None = None
         self._weights: dict[str, Tensor] = {}
+        self._closed = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         # Before a checkpoint is read, if one is: another run of the same callback starts anew.
         if stage == "fit":
-            self._start, self._weights = None, {}
+            self._start, self._weights, self._closed = None, {}, False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.enable_validation:
@@ -64,17 +66,18 @@ class AccuracyGate(Callback):
             self._weights = _copied(network)
             return
         network.load_state_dict(self._weights)
-        trainer.should_stop = True
+        trainer.should_stop = self._closed = True
         rank_zero_warn(
             f"Validation accuracy fell from {self._start:.4f} to {accuracy:.4f}, by more than "
             f"{self.max_drop:g}: training stops with the last weights inside the gate."
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"start": self._start, "weights": self._weights}
+        return {"start": self._start, "weights": self._weights, "closed": self._closed}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self._start, self._weights = state_dict["start"], dict(state_dict["weights"])
+        self._closed = state_dict["closed"]
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ class SoftplusTwin(nn.Module):
         super().__init__()
         check_beta(beta)
         self.model = model
+        self.training = model.training
         self.beta = beta
         self.smoothed = False
 

@@ -7,39 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lit_xai.attributions.base import input_gradient, safe_root
+from lit_xai.attributions.base import input_gradient
 from lit_xai.domain import check_eps, clamp_pixels
 from lit_xai.gate import explaining
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
+from lit_xai.regimes.similarity import alignment
 from lit_xai.types import RegimeLoss
-
-
-def alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Return the cosine of the angle between two maps, which can be trained: no map makes it NaN.
-
-    Args:
-        first: Values, (N, ...).
-        second: Values, (N, ...).
-
-    Returns:
-        Cosines in [-1, 1] up to rounding, (N,); 0, with no derivative, where a map is all zero.
-
-    Example:
-        >>> alignment(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [3.0, 4.0]]))
-        tensor([0.6000, 0.0000])
-    """
-    one, other = _rescaled(first), _rescaled(second)
-    lengths = safe_root(one.square().sum(dim=1)) * safe_root(other.square().sum(dim=1))
-    cosines = (one * other).sum(dim=1) / torch.where(lengths > 0, lengths, 1.0)
-    return torch.where(lengths > 0, cosines, 0.0)
-
-
-def _rescaled(maps: Tensor) -> Tensor:
-    # Squares of small values would underflow. The angle ignores the scale, so the scale needs no derivative.
-    values = maps.flatten(1)
-    largest = values.detach().abs().amax(dim=1, keepdim=True)
-    return values / torch.where(largest > 0, largest, 1.0)
 
 
 @dataclass(frozen=True)

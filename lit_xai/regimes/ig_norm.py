@@ -14,7 +14,14 @@ from lit_xai.types import RegimeLoss
 
 
 def loss_attribution_norm(
-    model: nn.Module, image: Tensor, image_adv: Tensor, label: Tensor, *, path_steps: int, max_batch: int
+    model: nn.Module,
+    image: Tensor,
+    image_adv: Tensor,
+    label: Tensor,
+    *,
+    path_steps: int,
+    max_batch: int,
+    recompute: bool | None = None,
 ) -> Tensor:
     """Return the l1 norm of the integrated gradients of the loss from one image to another.
 
@@ -29,12 +36,21 @@ def loss_attribution_norm(
         label: Class indices, (N,), int64.
         path_steps: Points on the line.
         max_batch: Images in flight in one forward pass.
+        recompute: As in `lit_xai.attributions.path.path_gradient`.
 
     Returns:
         Norms, (N,).
     """
     gradient = path_gradient(
-        model, image, image_adv, label, score="loss", rule="right", path_steps=path_steps, max_batch=max_batch
+        model,
+        image,
+        image_adv,
+        label,
+        score="loss",
+        rule="right",
+        path_steps=path_steps,
+        max_batch=max_batch,
+        recompute=recompute,
     )
     return ((image_adv - image) * gradient).flatten(1).abs().sum(dim=1)
 
@@ -75,24 +91,26 @@ class IGNorm(Adversarial):
         check_weight(self.weight, "Natural or PGD")
 
     def searched(self, model: nn.Module, image: Tensor, label: Tensor) -> Height:
-        return lambda point: self.norm(model, image, point, label, self.inner_path_steps)
+        return lambda point: loss_attribution_norm(
+            model,
+            image,
+            point,
+            label,
+            path_steps=self.inner_path_steps,
+            max_batch=self.max_batch,
+            recompute=True,
+        )
 
     def objective(self, model: nn.Module, image: Tensor, image_adv: Tensor, label: Tensor) -> RegimeLoss:
         logits = model(self.classified(image, image_adv))
         cross_entropy = functional.cross_entropy(logits, label)
         with explaining(model):
-            norm = self.norm(model, image, image_adv, label, self.path_steps).mean()
+            norm = loss_attribution_norm(
+                model, image, image_adv, label, path_steps=self.path_steps, max_batch=self.max_batch
+            ).mean()
         parts = {"cross_entropy": cross_entropy.detach(), "attribution_norm": norm.detach()}
         return RegimeLoss(cross_entropy + self.weight * norm, logits, parts)
 
     def classified(self, image: Tensor, image_adv: Tensor) -> Tensor:
         """Return the images whose cross-entropy is minimised: the clean ones."""
         return image
-
-    def norm(
-        self, model: nn.Module, image: Tensor, image_adv: Tensor, label: Tensor, path_steps: int
-    ) -> Tensor:
-        """Return `loss_attribution_norm` from clean images to their neighbours, (N,)."""
-        return loss_attribution_norm(
-            model, image, image_adv, label, path_steps=path_steps, max_batch=self.max_batch
-        )

@@ -85,7 +85,7 @@ class RankThickness(Regime):
     is due to the curvature; a third of it keeps accuracy at 0.82, with 0.35.
 
     Args:
-        weight: Of the thickness.
+        weight: Of the thickness; 0 for none.
         curvature: Weight of the change of the gradient; 0 for none (the authors' ablation).
         k: Pixels above the boundary, or below 1 their share.
         relative: Measure the thickness of maps that sum to one.
@@ -100,10 +100,11 @@ class RankThickness(Regime):
     relative: bool = False
 
     def __post_init__(self) -> None:
-        check_weight(self.weight, "Natural")
         check_size(self.k)
-        if not 0 <= self.curvature < math.inf:
-            raise ValueError(f"Expected `curvature` of at least 0, but got {self.curvature:g}.")
+        for name, value in {"weight": self.weight, "curvature": self.curvature}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"Expected `{name}` of at least 0, but got {value:g}.")
+        check_weight(self.weight + self.curvature, "Natural")
 
     def loss(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> RegimeLoss:
         logits = model(image)

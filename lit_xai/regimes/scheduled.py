@@ -101,6 +101,8 @@ def _scaled(method: Any, name: str, share: float) -> Any:
     # Not `replace`, which would lose what was prepared.
     changed = copy.copy(method)
     object.__setattr__(changed, option, value)
+    if hasattr(changed, "__post_init__"):
+        changed.__post_init__()
     return changed
 
 

@@ -10,7 +10,24 @@ from torch import Tensor
 from lit_xai.attributions.base import check_counts
 from lit_xai.noise import Noise
 
-_ZERO = 1e-30
+_ZERO = 1e-35
+
+
+def alignment(first: Tensor, second: Tensor) -> Tensor:
+    """Return the cosine of the angle between two maps, which can be trained: no map makes it NaN.
+
+    Args:
+        first: Values, (N, ...).
+        second: Values, (N, ...).
+
+    Returns:
+        Cosines in [-1, 1] up to rounding, (N,); 0, with no derivative, where a map is below 1e-35 everywhere.
+
+    Example:
+        >>> alignment(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [3.0, 4.0]]))
+        tensor([0.6000, 0.0000])
+    """
+    return (_unit(first.flatten(1)) * _unit(second.flatten(1))).sum(dim=1)
 
 
 class Similarity(ABC):
@@ -35,10 +52,10 @@ class Similarity(ABC):
 
 @dataclass(frozen=True)
 class Cosine(Similarity):
-    """The cosine of the angle between two maps; a map below 1e-30 everywhere says nothing."""
+    """The cosine of the angle between two maps; a map below 1e-35 everywhere says nothing."""
 
     def similarity(self, first: Tensor, second: Tensor, noise: Noise) -> Tensor:
-        return _cosine(first.flatten(1), second.flatten(1))
+        return alignment(first, second)
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Pearson(Similarity):
     """Pearson's correlation of two maps: their cosine after subtraction of the mean."""
 
     def similarity(self, first: Tensor, second: Tensor, noise: Noise) -> Tensor:
-        return _cosine(_centred(first.flatten(1)), _centred(second.flatten(1)))
+        return alignment(_centred(first.flatten(1)), _centred(second.flatten(1)))
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class _Pairwise(Similarity):
 
     def similarity(self, first: Tensor, second: Tensor, noise: Noise) -> Tensor:
         chosen = self._chosen(first.flatten(1), noise)
-        return _cosine(*(self.compared(self._signs(maps.flatten(1), chosen)) for maps in (first, second)))
+        return alignment(*(self.compared(self._signs(maps.flatten(1), chosen)) for maps in (first, second)))
 
     @abstractmethod
     def compared(self, signs: Tensor) -> Tensor:
@@ -144,7 +161,3 @@ def _unit(values: Tensor) -> Tensor:
     # Relative to the largest value, whose square neither underflows nor overflows.
     scaled = torch.where(zero, 1.0, values / torch.where(zero, 1.0, largest))
     return (scaled / scaled.square().sum(dim=1, keepdim=True).sqrt()).masked_fill(zero, 0.0)
-
-
-def _cosine(first: Tensor, second: Tensor) -> Tensor:
-    return (_unit(first) * _unit(second)).sum(dim=1)

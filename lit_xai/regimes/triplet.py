@@ -12,7 +12,7 @@ from lit_xai.metrics.maps import check_size, size_of, top_k_mask
 from lit_xai.models.softplus import SoftplusTwin, check_beta
 from lit_xai.regimes.adversarial import Adversarial, Height
 from lit_xai.regimes.base import check_weight
-from lit_xai.regimes.gradient_alignment import alignment
+from lit_xai.regimes.similarity import alignment
 from lit_xai.types import RegimeLoss
 
 

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.path import path_gradient
 from lit_xai.attributions.recomputed import is_trained
+from lit_xai.attributions.softened import Softened
 from lit_xai.gate import evaluating
+from lit_xai.types import Batch
 from tests.contracts import curved
 from tests.regimes.checking import neighbours
 
@@ -18,7 +20,7 @@ def gradients(model: nn.Module, batch, max_batch: int, *, ends: bool = True) -> 
     mean = path_gradient(
         model, start, end, batch.label, score="loss", rule="right", path_steps=7, max_batch=max_batch
     )
-    weight = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0), dtype=mean.dtype)
+    weight = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0), dtype=mean.dtype).to(mean)
     inputs = [start, end, *model.parameters()] if ends else list(model.parameters())
     return [mean, *torch.autograd.grad((weight * mean.square()).sum(), inputs)]
 
@@ -59,7 +61,67 @@ def test_only_weights_that_are_trained_get_derivatives(model, batch):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_every_parameter_hook_is_called_once(model, batch):
+def test_weights_that_were_changed_meanwhile_are_an_error(model, batch):
+    network = model.eval()
+    mean = path_gradient(
+        network, batch.image, neighbours(batch), batch.label,
+        score="loss", rule="right", path_steps=7, max_batch=6,
+    )  # fmt: skip
+    with torch.no_grad():
+        network.head[0].weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        mean.sum().backward()
+
+
+def test_a_tensor_hook_sees_the_whole_gradient(model, batch):
+    network, found = model.eval(), []
+    for max_batch in (6, 42):
+        handle = network.head[0].weight.register_hook(lambda gradient: 2 * gradient)
+        found.append(gradients(network, batch, max_batch, ends=False))
+        handle.remove()
+    assert not is_recomputed(found[0][0])
+    plain = gradients(network, batch, 42, ends=False)
+    for one, other, once in zip(*found, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+        twice = once.shape == network.head[0].weight.shape
+        torch.testing.assert_close(one, 2 * once if twice else once, rtol=0, atol=1e-12)
+
+
+def test_a_smooth_twin_is_recomputed_too(model, batch):
+    maps = []
+    for max_batch in (6, 600):
+        method = Softened(IntegratedGradients(path_steps=7, max_batch=max_batch))
+        maps.append(method.attribute(model.eval(), batch.image, batch.label, None))
+    names = [type(node[0]).__name__ for node in maps[0].grad_fn.next_functions if node[0]]
+    assert any(name.startswith("_RecomputedSum") for name in names)
+    inputs = list(model.parameters())
+    values = [torch.autograd.grad(found.square().sum(), inputs, materialize_grads=True) for found in maps]
+    for one, other in zip(*values, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_an_attack_is_recomputed_only_when_asked(model, batch):
+    leaf, slopes = neighbours(batch).requires_grad_(), []
+    with evaluating(model):
+        for recompute in (None, True):
+            mean = path_gradient(
+                curved(model).requires_grad_(False).eval(), batch.image, leaf, batch.label,
+                score="loss", rule="right", path_steps=7, max_batch=6, recompute=recompute,
+            )  # fmt: skip
+            assert is_recomputed(mean) == bool(recompute)
+            slopes.append(torch.autograd.grad(mean.square().sum(), leaf)[0])
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-12)
+
+
+@pytest.mark.gpu
+def test_derivatives_on_a_gpu_are_those_of_the_plain_sum(model, batch):
+    network = curved(model).eval().cuda()
+    moved = Batch(*(tensor.cuda() for tensor in batch))
+    for one, other in zip(gradients(network, moved, 6), gradients(network, moved, 42), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_every_parameter_gets_its_gradient_once(model, batch):
     calls = []
     network = model.eval()
     for parameter in network.parameters():

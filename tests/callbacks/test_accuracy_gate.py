@@ -154,7 +154,8 @@ def test_what_it_remembers_is_plain(tmp_path):
     trainer(tmp_path, callbacks=[gate]).fit(gated(), TinyData())
     torch.save(gate.state_dict(), tmp_path / "gate.pt")
     found = torch.load(tmp_path / "gate.pt", weights_only=True)
-    assert found.keys() == {"start", "weights"}
+    assert found.keys() == {"start", "weights", "closed"}
+    assert found["closed"] is False
     assert found["weights"].keys() == learned().state_dict().keys()
 
 
@@ -180,7 +181,7 @@ def test_validating_alone_compares_nothing(tmp_path):
 
 def test_sanity_checking_compares_nothing():
     gate = AccuracyGate()
-    gate.load_state_dict({"start": 1.0, "weights": {}})
+    gate.load_state_dict({"start": 1.0, "weights": {}, "closed": False})
     run = SimpleNamespace(
         sanity_checking=True,
         state=SimpleNamespace(fn="fit"),

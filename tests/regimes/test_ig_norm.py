@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lit_xai.gate import evaluating
 from lit_xai.noise import Noise
 from lit_xai.regimes import ig_norm
 from lit_xai.regimes.base import Regime
@@ -236,6 +237,26 @@ def test_the_defaults_are_those_for_fashion_mnist():
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         IGNorm(**options)
+
+
+def test_the_search_keeps_the_graph_of_one_chunk_only(model, batch):
+    leaf = neighbours(batch).requires_grad_()
+    with evaluating(model):
+        searched = replace(SMALL, inner_path_steps=8, max_batch=6).searched(model, batch.image, batch.label)
+        found, whole = searched(leaf), norms_to(model, batch, leaf, path_steps=8, max_batch=6)
+    assert graph_size(found) < 20 < 100 < graph_size(whole)
+    slopes = [torch.autograd.grad(value.sum(), leaf)[0] for value in (found, whole)]
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-12)
+
+
+def graph_size(value: Tensor) -> int:
+    seen, waiting = set(), [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(following for following, _ in node.next_functions)
+    return len(seen)
 
 
 def test_chunks_of_the_path_give_the_parameter_gradient_of_the_whole(model, batch):

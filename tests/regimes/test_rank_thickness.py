@@ -204,10 +204,23 @@ def test_the_defaults():
     assert RankThickness() == RankThickness(weight=0.01, curvature=0.01, k=100, relative=False)
 
 
+def test_the_curvature_may_stand_alone(model, batch):
+    noise = Noise(0, batch.sample_id)
+    both = RankThickness(k=5).loss(model, batch.image, batch.label, noise)
+    alone = RankThickness(weight=0.0, k=5).loss(model, batch.image, batch.label, noise)
+    without = both.total + 0.01 * both.parts["rank_thickness"]
+    torch.testing.assert_close(alone.total, without, rtol=0, atol=1e-12)
+    assert both.parts["rank_thickness"] > 1e-3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weight": 0.0}, "Expected `weight` above 0, but got 0. Use Natural for no regulariser."),
+        (
+            {"weight": 0.0, "curvature": 0.0},
+            "Expected `weight` above 0, but got 0. Use Natural for no regulariser.",
+        ),
+        ({"weight": -1.0}, "Expected `weight` of at least 0, but got -1."),
         ({"curvature": -0.1}, "Expected `curvature` of at least 0, but got -0.1."),
         ({"curvature": float("nan")}, "Expected `curvature` of at least 0, but got nan."),
         ({"k": 1.5}, r"Expected `k` as a number of pixels or a share in \(0, 1\), but got 1\.5\."),

@@ -12,6 +12,7 @@ from lit_xai.regimes.ig_norm import IGNorm
 from lit_xai.regimes.igr import IGR
 from lit_xai.regimes.natural import Natural
 from lit_xai.regimes.pgd import PGD
+from lit_xai.regimes.rank_thickness import RankThickness
 from lit_xai.regimes.scheduled import Ramp, Scheduled
 from lit_xai.regimes.trades import TRADES
 from tests.data.test_base import TinyData
@@ -147,6 +148,18 @@ def test_what_was_prepared_stays(model):
 def test_refuses_names_that_are_no_numbers(regime, name, message):
     with pytest.raises(ValueError, match=re.escape(f"Expected a number of {message}")):
         Scheduled(regime, {name: HALF})
+
+
+def test_refuses_a_ramp_that_leaves_the_range_of_its_option():
+    with pytest.raises(ValueError, match=r"Expected `k` as a number of pixels or a share .* but got 50\.5\."):
+        Scheduled(RankThickness(k=101), {"k": HALF})
+
+
+def test_refuses_a_training_without_an_end(tmp_path):
+    module = classifier(regime=Scheduled(PGD(), {"eps": HALF}), adversary=None)
+    endless = trainer(tmp_path, -1, max_time={"seconds": 5}, limit_val_batches=0)
+    with pytest.raises(ValueError, match="Expected `max_epochs` or `max_steps` for a Scheduled regime"):
+        endless.fit(module, TinyData())
 
 
 def test_refuses_no_ramps():
