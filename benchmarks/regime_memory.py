@@ -114,6 +114,8 @@ def measured() -> dict[str, list[float]]:
     torch.manual_seed(0)
     model, given = SmallCNN(width=8), batch()
     at_once = replace(REGIME, max_batch=MANY * IMAGES)
+    for warm_up in (REGIME, at_once):
+        step(model, warm_up, given)
     ours, least, others = [], [], []
     for _ in range(REPEATS):
         ours.append(seconds(lambda: step(model, REGIME, given)))
