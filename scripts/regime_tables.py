@@ -20,13 +20,13 @@ def split(results: pd.DataFrame) -> pd.DataFrame:
     return results.assign(regime=names[0], seed=names[1] if names.shape[1] > 1 else "0")
 
 
-def cell(values: pd.DataFrame) -> str:
+def cell(values: pd.DataFrame, digits: int = 3) -> str:
     """Render a score of a regime: mean and range over seeds, or a mean with its standard error."""
     if len(values) > 1:
         low, high = values["value"].min(), values["value"].max()
-        return f"{values['value'].mean():.3f} [{low:.3f}, {high:.3f}]"
+        return f"{values['value'].mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
     row = values.iloc[0]
-    return f"{row['value']:.3f} ± {row['stderr']:.3f}"
+    return f"{row['value']:.{digits}f} ± {row['stderr']:.{digits}f}"
 
 
 def pick(part: pd.DataFrame, attribution: str, attack: str, metric: str) -> pd.DataFrame:
@@ -63,12 +63,21 @@ def explanations(results: pd.DataFrame, attribution: str) -> str:
                 str(regime),
                 *(cell(pick(part, attribution, "top_k", metric)) for metric in SCORES),
                 cell(pick(part, attribution, "random_sign", "top_k")),
+                cell(pick(part, attribution, "exiaa", "change"), digits=1),
                 *(cell(pick(part, attribution, "unattacked", metric)) for metric in CLEAN),
                 *(f"{attacked[column].min()} to {attacked[column].max()}" if len(attacked) > 1
                   else str(attacked[column].iloc[0]) for column in ("count", "failed")),
             ]
         )  # fmt: skip
-    header = ["regime", *SCORES.values(), "top-k, random signs", *CLEAN.values(), "n", "failed"]
+    header = [
+        "regime",
+        *SCORES.values(),
+        "top-k, random signs",
+        "change, eXIAA",
+        *CLEAN.values(),
+        "n",
+        "failed",
+    ]
     return markdown(header, rows)
 
 

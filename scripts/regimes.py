@@ -74,7 +74,7 @@ def checkpoint(regime: str, detail: object) -> Path:
     files = list(ROOT.glob(f"runs/{name}/[0-9]*/checkpoints/last.ckpt"))
     if not files:
         sys.exit(f"Expected a network in runs/{name}, but got none. Run `python scripts/regimes.py train`.")
-    return max(files, key=lambda path: int(path.parts[-3]))
+    return max(files, key=lambda path: int(path.parts[-3])).relative_to(ROOT)
 
 
 def train(regime: str, detail: object, options: Sequence[str], callbacks: Sequence[str] = ()) -> None:
@@ -136,7 +136,7 @@ def evaluate(config: str, checkpoints: list[str]) -> None:
     """Run the evaluation command and keep its results under the name of its configuration."""
     from lit_xai.evaluation.cli import evaluate_cli
 
-    output = ROOT / "runs" / f"evaluate_{config}_{int(time.time())}"
+    output = Path("runs", f"evaluate_{config}_{int(time.time())}")
     evaluate_cli(
         [
             "-c",

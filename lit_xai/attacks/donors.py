@@ -116,7 +116,7 @@ def _warn_of_missing(ranking: Mapping[int, Tensor]) -> None:
     if missing:
         warnings.warn(
             f"Expected donors of each class, but got none for {missing} of {len(ranking)} classes. "
-            "Samples that need one are excluded and counted.",
+            "Samples that need one stay as they are; an evaluation excludes and counts them.",
             UserWarning,
             stacklevel=4,
         )
