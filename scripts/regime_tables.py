@@ -29,6 +29,12 @@ def cell(values: pd.DataFrame, digits: int = 3) -> str:
     return f"{row['value']:.{digits}f} ± {row['stderr']:.{digits}f}"
 
 
+def span(counts: pd.Series) -> str:
+    """Render numbers of samples, one for each seed."""
+    least, most = counts.min(), counts.max()
+    return str(least) if least == most else f"{least} to {most}"
+
+
 def pick(part: pd.DataFrame, attribution: str, attack: str, metric: str) -> pd.DataFrame:
     """Return the rows of one score, one for each seed."""
     chosen = (part["attribution"] == attribution) & (part["attack"] == attack) & (part["metric"] == metric)
@@ -65,10 +71,9 @@ def explanations(results: pd.DataFrame, attribution: str) -> str:
                 cell(pick(part, attribution, "random_sign", "top_k")),
                 cell(pick(part, attribution, "exiaa", "change"), digits=1),
                 *(cell(pick(part, attribution, "unattacked", metric)) for metric in CLEAN),
-                *(f"{attacked[column].min()} to {attacked[column].max()}" if len(attacked) > 1
-                  else str(attacked[column].iloc[0]) for column in ("count", "failed")),
+                *(span(attacked[column]) for column in ("count", "failed")),
             ]
-        )  # fmt: skip
+        )
     header = [
         "regime",
         *SCORES.values(),

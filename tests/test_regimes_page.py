@@ -91,6 +91,8 @@ def test_what_single_networks_show():
     assert saliency["rank_thickness"] > max(saliency[list(regimes.MAIN)])
     assert gradients["rank_thickness"] > gradients["ig_norm"]
     assert accuracy["rank_thickness"] > max(accuracy[list(regimes.MAIN[1:])]) + 0.03
+    robust = ends("none", "pgd", "accuracy")["mean"]
+    assert [round(robust[regime], 2) for regime in ("smooth_surface", "rank_thickness")] == [0.36, 0.36]
     insertion = ends("integrated_gradients", "unattacked", "insertion")["mean"]
     assert insertion["rank_thickness"] > insertion["natural"] - 0.01
     assert insertion.idxmin() == "trades"
