@@ -59,10 +59,14 @@ def explaining(model: nn.Module) -> Iterator[nn.Module]:
             raise TypeError(
                 f"Expected parameters in single precision or more, but got {parameter.dtype}. Use bf16-mixed."
             )
-    eager = torch.compiler.set_stance("force_eager")
     try:
         model.eval()
-        with _no_autocast(devices), _no_tensor_float(), sdpa_kernel(SDPBackend.MATH), eager:
+        with (
+            _no_autocast(devices),
+            _no_tensor_float(),
+            sdpa_kernel(SDPBackend.MATH),
+            torch.compiler.set_stance("force_eager"),
+        ):
             yield model
     finally:
         for module, training in modes:
