@@ -44,8 +44,8 @@ class LitClassifier(pl.LightningModule):
     Raises:
         TypeError: When training starts, if the whole of it was compiled; compile the network alone.
         FileNotFoundError: When training starts, if there is no such file.
-        ValueError: When training starts, if it holds no weights, or those of another network, or if a regime
-            is scheduled without an end.
+        ValueError: If there is an interval but no schedule; when training starts, if the file holds no
+            weights, or those of another network, or if a regime is scheduled without an end.
     """
 
     def __init__(
@@ -61,6 +61,10 @@ class LitClassifier(pl.LightningModule):
         scheduler_interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__()
+        if scheduler is None and scheduler_interval != "epoch":
+            raise ValueError(
+                f"Expected a `scheduler` for `scheduler_interval` {scheduler_interval}, but got none."
+            )
         with warnings.catch_warnings():
             # The configuration of the network belongs to the checkpoint: it is rebuilt from it.
             warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`")

@@ -444,6 +444,13 @@ def test_a_schedule_can_step_after_every_step(tmp_path):
     assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 * 0.5**6)
 
 
+def test_an_interval_without_a_schedule_is_refused():
+    with pytest.raises(
+        ValueError, match="Expected a `scheduler` for `scheduler_interval` step, but got none"
+    ):
+        classifier(scheduler_interval="step")
+
+
 def test_without_a_schedule_the_rate_stays(tmp_path):
     run = trainer(tmp_path, epochs=2)
     run.fit(classifier(), TinyData())
