@@ -14,10 +14,11 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from lit_xai.command import Parser, one_line_errors
+from lit_xai.command import Parser
 from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation.checkpoints import read_checkpoint
 from lit_xai.module import LitClassifier
+from lit_xai.refusal import one_line_errors
 from lit_xai.runs import PLACEHOLDER, fill_in, keep_wandb_inside, new_run_directory, take_out
 
 _RUN_DIR = "LIT_XAI_RUN_DIR"

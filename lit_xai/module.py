@@ -1,6 +1,7 @@
 """The one LightningModule."""
 
 import math
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,12 +21,15 @@ from lit_xai.regimes.pgd import PGD
 from lit_xai.regimes.scheduled import Scheduled
 from lit_xai.types import Batch
 
+SEED_KEY = "lit_xai_seed"
+
 
 class LitClassifier(pl.LightningModule):
     """A classifier and the regime that trains it.
 
     Logs `train/loss`, the regime's parts and `train/accuracy` (of the logits the regime's cross-entropy saw)
-    while training; `val/accuracy` and `val/pgd_accuracy`, or `test/...`, on whole splits.
+    while training; `val/accuracy` and `val/pgd_accuracy`, or `test/...`, on whole splits. Checkpoints hold
+    the global seed that training began with, None if there was none, under `lit_xai_seed`.
 
     Args:
         model: Maps pixels in [0, 1], (N, C, H, W), to logits, (N, num_classes).
@@ -78,6 +82,7 @@ class LitClassifier(pl.LightningModule):
         self.warm_start = warm_start
         self.scheduler_interval = scheduler_interval
         self._prepared: Regime | None = None
+        self._seed = _global_seed()
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -99,11 +104,20 @@ class LitClassifier(pl.LightningModule):
             )
         if self.regime is self._prepared:
             return
+        if self._prepared is None:
+            self._seed = _global_seed()
         # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
         if self.warm_start is not None and self._prepared is None:
             load_weights(self.model, Path(self.warm_start))
         self.model.to(self.trainer.strategy.root_device)
         self.regime = self._prepared = self.regime.prepare(self.model, self._donors)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SEED_KEY] = self._seed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # After `setup`: a resumed run keeps the seed that it was begun with.
+        self._seed = checkpoint.get(SEED_KEY)
 
     def on_train_start(self) -> None:
         if isinstance(self.regime, Scheduled) and math.isinf(self.trainer.estimated_stepping_batches):
@@ -151,3 +165,9 @@ class LitClassifier(pl.LightningModule):
             image_adv = self.adversary.attack(self.model, batch.image, batch.label, noise)
             pgd_accuracy.update(self.model(image_adv), batch.label)
             self.log(f"{split}/pgd_accuracy", pgd_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+
+
+def _global_seed() -> int | None:
+    """Return what `seed_everything` was last given."""
+    seed = os.environ.get("PL_GLOBAL_SEED", "")
+    return int(seed) if seed.isdecimal() else None

@@ -25,8 +25,9 @@ from lit_xai.attributions.grad_cam import GradCAM  # noqa: E402
 from lit_xai.attributions.integrated_gradients import IntegratedGradients  # noqa: E402
 from lit_xai.attributions.layerwise_relevance import LayerwiseRelevance  # noqa: E402
 from lit_xai.attributions.saliency import Saliency  # noqa: E402
-from lit_xai.evaluation.table import insert, markdown, read_results  # noqa: E402
+from lit_xai.evaluation.table import insert, markdown  # noqa: E402
 from lit_xai.metrics.maps import pixel_map  # noqa: E402
+from lit_xai.reporting.reading import read_table  # noqa: E402
 from lit_xai.types import Batch  # noqa: E402
 
 EXPLANATIONS = {
@@ -60,12 +61,12 @@ def checkpoint(regime: str) -> Path:
 
 def measure() -> None:
     """Evaluate the three networks and keep the results."""
-    from lit_xai.evaluation.cli import evaluate_cli
+    from lit_xai.evaluation.cli import evaluated
 
     files = [f"{regime}={checkpoint(regime)}" for regime in REGIMES]
-    evaluate_cli(["-c", "configs/evaluate/attacks.yaml", "--devices", "1", "--checkpoints", *files])
+    output = evaluated(["-c", "configs/evaluate/attacks.yaml", "--devices", "1", "--checkpoints", *files])
     for file in ("results.csv", "card.json"):
-        shutil.copy(newest("evaluate") / file, RESULTS / file)
+        shutil.copy(output / file, RESULTS / file)
 
 
 def standard() -> WorstOf:
@@ -148,7 +149,7 @@ def _cell(row: pd.Series) -> str:
 
 def render() -> None:
     """Write the tables into the page."""
-    page = insert(PAGE.read_text(), "attacks", tables(read_results(RESULTS / "results.csv")))
+    page = insert(PAGE.read_text(), "attacks", tables(read_table(RESULTS / "results.csv")))
     members = members_table(pd.read_csv(RESULTS / "members.csv"))
     PAGE.write_text(insert(page, "standard", members))
 

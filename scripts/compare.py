@@ -1,4 +1,4 @@
-"""Train several regimes on the embedded sample, attack their explanations, and print the comparison.
+"""Train several regimes on the embedded sample, attack their explanations, and report the comparison.
 
 python scripts/compare.py demo     three regimes in minutes, without a network connection
 python scripts/compare.py study    four regimes, longer; writes results/study and the README's table
@@ -65,7 +65,7 @@ def train(name: str, size: Size, regime: str) -> Path:
 
 def evaluate(size: Size, runs: dict[str, Path]) -> Path:
     """Evaluate all checkpoints together and return the directory of the results."""
-    from lit_xai.evaluation.cli import evaluate_cli
+    from lit_xai.evaluation.cli import evaluated
 
     checkpoints = [f"{regime}={run / 'checkpoints' / 'last.ckpt'}" for regime, run in runs.items()]
     arguments = [
@@ -77,8 +77,7 @@ def evaluate(size: Size, runs: dict[str, Path]) -> Path:
         *checkpoints,
     ]
     show("evaluate.py", arguments)
-    evaluate_cli(arguments)
-    return last_run("evaluate")
+    return evaluated(arguments)
 
 
 def publish(results: Path) -> None:
@@ -101,11 +100,11 @@ def main(name: str) -> None:
     results = evaluate(size, runs)
     if name == "study":
         publish(results)
-    lines = ["", f"Results:  {results}"]
+    lines = [""]
     for regime, run in runs.items():
         offline = [str(path) for path in (run / "wandb").glob("*run-*")]
         lines.append(f"{regime}: curves in {run / 'csv' / 'metrics.csv'}, W&B run in {', '.join(offline)}")
-    lines.append(f"Wall time: {time.monotonic() - begun:.0f} s")
+    lines += [f"Report:    {results / 'report.html'}", f"Wall time: {time.monotonic() - begun:.0f} s"]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

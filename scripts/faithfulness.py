@@ -37,11 +37,10 @@ def train() -> Path:
 
 def score(checkpoint: Path) -> Path:
     """Score every explanation and return the directory of the results."""
-    from lit_xai.evaluation.cli import evaluate_cli
+    from lit_xai.evaluation.cli import evaluated
 
     config = "configs/evaluate/faithfulness.yaml"
-    evaluate_cli(["-c", config, "--devices", "1", "--checkpoints", f"natural={checkpoint}"])
-    return newest("evaluate")
+    return evaluated(["-c", config, "--devices", "1", "--checkpoints", f"natural={checkpoint}"])
 
 
 def agreement(checkpoint: Path) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lit_xai.evaluation.table import insert, markdown, read_results
+from lit_xai.evaluation.table import insert, markdown
+from lit_xai.reporting.reading import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "regimes"
@@ -141,7 +142,7 @@ def memory(results: pd.DataFrame) -> str:
 
 
 def _main_results() -> pd.DataFrame:
-    return read_results(RESULTS / "regimes_results.csv")
+    return read_table(RESULTS / "regimes_results.csv")
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -149,7 +150,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "regimes": lambda: accuracies(_main_results(), pd.read_csv(RESULTS / "cost.csv")),
     "regimes_integrated_gradients": lambda: explanations(_main_results(), "integrated_gradients"),
     "regimes_saliency": lambda: explanations(_main_results(), "saliency"),
-    "regimes_standard": lambda: standard(read_results(RESULTS / "regimes_standard_results.csv")),
+    "regimes_standard": lambda: standard(read_table(RESULTS / "regimes_standard_results.csv")),
     "regimes_fooling": lambda: fooling(pd.read_csv(RESULTS / "fooling.csv")),
 }
 

@@ -11,11 +11,12 @@ import yaml
 import benchmarks.attack_strength as strength
 import scripts.attacks as attacks
 import scripts.exiaa as exiaa
-from lit_xai.evaluation.table import insert, read_results
+from lit_xai.evaluation.table import insert
+from lit_xai.reporting.reading import read_table
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "attacks.md").read_text()
-RESULTS = read_results(attacks.RESULTS / "results.csv")
+RESULTS = read_table(attacks.RESULTS / "results.csv")
 SAMPLES = pd.read_parquet(exiaa.RESULTS / "samples.parquet")
 
 

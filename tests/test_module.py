@@ -487,3 +487,60 @@ def test_a_regimes_total_is_what_is_minimised(tmp_path):
     trainer(tmp_path, limit_train_batches=2, limit_val_batches=0).fit(module, TinyData())
     after = nn.utils.parameters_to_vector(module.model.parameters())
     torch.testing.assert_close(after, before * 0.95**2, rtol=1e-5, atol=1e-7)
+
+
+def stored_seed(path) -> int | None:
+    return torch.load(path, weights_only=False)["lit_xai_seed"]
+
+
+@pytest.mark.parametrize("seed", [None, 0, 7])
+def test_a_checkpoint_holds_the_seed_that_training_began_with(tmp_path, monkeypatch, seed):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    module = classifier()
+    if seed is not None:
+        monkeypatch.setenv("PL_GLOBAL_SEED", "1")
+        pl.seed_everything(seed, verbose=False)
+    run = trainer(tmp_path)
+    run.fit(module, TinyData())
+    monkeypatch.setenv("PL_GLOBAL_SEED", "5")
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    assert stored_seed(tmp_path / "last.ckpt") == seed
+
+
+def test_a_resumed_run_keeps_its_seed(tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    first = trainer(tmp_path)
+    first.fit(classifier(), TinyData())
+    first.save_checkpoint(tmp_path / "first.ckpt")
+    monkeypatch.setenv("PL_GLOBAL_SEED", "8")
+    second = trainer(tmp_path, epochs=2)
+    second.fit(classifier(), TinyData(), ckpt_path=tmp_path / "first.ckpt", weights_only=False)
+    second.save_checkpoint(tmp_path / "second.ckpt")
+    assert stored_seed(tmp_path / "second.ckpt") == 7
+
+
+def test_a_run_resumed_from_an_older_checkpoint_knows_no_seed(tmp_path, monkeypatch):
+    first = trainer(tmp_path)
+    first.fit(classifier(), TinyData())
+    first.save_checkpoint(tmp_path / "first.ckpt")
+    content = torch.load(tmp_path / "first.ckpt", weights_only=False)
+    del content["lit_xai_seed"]
+    torch.save(content, tmp_path / "first.ckpt")
+    monkeypatch.setenv("PL_GLOBAL_SEED", "8")
+    second = trainer(tmp_path, epochs=2)
+    second.fit(classifier(), TinyData(), ckpt_path=tmp_path / "first.ckpt", weights_only=False)
+    second.save_checkpoint(tmp_path / "second.ckpt")
+    assert stored_seed(tmp_path / "second.ckpt") is None
+
+
+def test_a_new_run_from_a_loaded_classifier_has_a_seed_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    first = trainer(tmp_path)
+    first.fit(classifier(), TinyData())
+    first.save_checkpoint(tmp_path / "first.ckpt")
+    loaded = LitClassifier.load_from_checkpoint(tmp_path / "first.ckpt", weights_only=False)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "8")
+    second = trainer(tmp_path)
+    second.fit(loaded, TinyData())
+    second.save_checkpoint(tmp_path / "second.ckpt")
+    assert stored_seed(tmp_path / "second.ckpt") == 8

@@ -10,7 +10,8 @@ import yaml
 
 from lit_xai.cli import train_cli
 from lit_xai.evaluation.paired import paired_tables
-from lit_xai.evaluation.table import comparison, insert, read_results
+from lit_xai.evaluation.table import comparison, insert
+from lit_xai.reporting.reading import read_table
 from scripts.faithfulness import agreement_table
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +101,7 @@ def test_the_example_of_an_attack_darkens(model, batch):
 
 @pytest.mark.parametrize("name", re.findall(r"<!-- results: (\w+) -->", README))
 def test_a_table_is_what_its_results_render(name):
-    table = comparison(read_results(ROOT / "results" / name / "results.csv"))
+    table = comparison(read_table(ROOT / "results" / name / "results.csv"))
     assert insert(README, name, table) == README
     assert f"\n{table}\n" in README
 

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from lit_xai.evaluation.table import insert, read_results
+from lit_xai.evaluation.table import insert
+from lit_xai.reporting.reading import read_table
 from scripts import regime_tables, regimes
 
 ROOT = Path(__file__).parents[1]
 PAGE = regime_tables.PAGE.read_text()
-RESULTS = read_results(regime_tables.RESULTS / "regimes_results.csv")
+RESULTS = read_table(regime_tables.RESULTS / "regimes_results.csv")
 CLASSES = {
     path.stem: yaml.safe_load(path.read_text())["class_path"].rsplit(".", 1)[1]
     for path in (ROOT / "configs" / "regimes").glob("*.yaml")

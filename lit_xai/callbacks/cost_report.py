@@ -1,6 +1,6 @@
 """What an evaluation costs, counted before it starts."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_xai.evaluation.grid import Grid
+from lit_xai.evaluation.memory import Memory
 from lit_xai.gate import evaluating, measuring, on_network
 from lit_xai.types import Batch
 
@@ -48,7 +49,9 @@ def counting(model: nn.Module) -> Iterator[Passes]:
         handle.remove()
 
 
-def count_passes(grid: Grid, model: nn.Module, batch: Batch) -> Passes:
+def count_passes(
+    grid: Grid, model: nn.Module, batch: Batch, cells: Collection[tuple[str, str]] | None = None
+) -> Passes:
     """Run a prepared grid on one sample, as if it were classified correctly, and count its passes.
 
     Maps that a batch's cells would share are counted for each. A grid that cannot run on such images fails
@@ -58,6 +61,7 @@ def count_passes(grid: Grid, model: nn.Module, batch: Batch) -> Passes:
         grid: Prepared; it forgets earlier samples.
         model: Maps pixels in [0, 1] to logits.
         batch: Samples; the first is used.
+        cells: Names of attributions and attacks to run; all pairs if None.
 
     Returns:
         Passes for one sample.
@@ -68,6 +72,6 @@ def count_passes(grid: Grid, model: nn.Module, batch: Batch) -> Passes:
             label = model(image).argmax(dim=1)
         grid.reset()
         with counting(model) as passes:
-            grid.update(model, Batch(image, label, sample_id), share=False)
+            grid.update(model, Batch(image, label, sample_id), cells=cells, memory=Memory(share=False))
         grid.reset()
     return passes

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from lit_xai.callbacks.cost_report import count_passes
 from lit_xai.data.base import ImageDataModule, Split
-from lit_xai.evaluation.grid import Grid, Row
+from lit_xai.evaluation.grid import Grid
+from lit_xai.evaluation.scores import Row
 from lit_xai.module import LitClassifier
 from lit_xai.types import Batch
 

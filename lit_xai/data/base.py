@@ -1,5 +1,6 @@
 """The data module that every data set shares."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -159,8 +160,20 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """Return all images of the donor split, in their order, in every process."""
         return self._loader(self.images(self.donor_split), None, self.eval_batch_size)
 
+    def checksum(self, split: Split) -> str:
+        """Return the SHA-256 of a split, cut to its limit: of its pixels, their shape, and its labels."""
+        images = self.images(split)
+        digest = hashlib.sha256(str(tuple(images.pixels.shape)).encode())
+        for tensor in (images.pixels, images.labels):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
     def _processes(self) -> tuple[int, int]:
-        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        if self.trainer:
+            return self.trainer.world_size, self.trainer.global_rank
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_world_size(), torch.distributed.get_rank()
+        return 1, 0
 
     def _loader(
         self, images: Dataset[Batch], sampler: Sampler[Any] | None, batch_size: int

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -27,18 +29,23 @@ def named(checkpoints: Sequence[str]) -> dict[str, Path]:
     """
     result: dict[str, Path] = {}
     for text in checkpoints:
-        # Lightning's own file names have an equals sign: epoch=2-step=120.ckpt.
-        name, separator, rest = ("", "", "") if Path(text).is_file() else text.partition("=")
-        path = Path(rest if separator else text)
+        given, path = split_name(text)
         if not path.is_file():
             raise FileNotFoundError(f"Expected a checkpoint file, but got {path}, which does not exist.")
-        name = name if separator else _default_name(path.resolve())
+        name = _default_name(path.resolve()) if given is None else given
         if name in result:
             raise ValueError(
                 f"Expected one checkpoint for each name, but got two for {name}. Write name=path."
             )
         result[name] = path
     return result
+
+
+def split_name(text: str) -> tuple[str | None, Path]:
+    """Return the name, None if there is none, and the path of `name=path`."""
+    # Lightning's own file names have an equals sign: epoch=2-step=120.ckpt.
+    name, separator, path = ("", "", "") if Path(text).is_file() else text.partition("=")
+    return (name, Path(path)) if separator else (None, Path(text))
 
 
 def _default_name(path: Path) -> str:
@@ -48,20 +55,41 @@ def _default_name(path: Path) -> str:
     return run if path.stem == "last" else f"{run}/{path.stem}"
 
 
+class Stored(NamedTuple):
+    """A classifier, what else its checkpoint holds, and the SHA-256 of that file."""
+
+    classifier: LitClassifier
+    content: Mapping[str, Any]
+    sha256: str
+
+
 def load_classifier(path: Path) -> LitClassifier:
     """Rebuild a classifier from its checkpoint, without running pickled code.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If the file is no checkpoint of this package's training command.
     """
-    read_checkpoint(path)
+    return load_stored(path).classifier
+
+
+def load_stored(path: Path) -> Stored:
+    """Do as `load_classifier`, from one reading of the file, and keep the rest of it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no checkpoint of this package's training command.
+    """
+    data = path.read_bytes() if path.is_file() else b""
+    content = read_checkpoint(path, data)
     try:
-        return LitClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        classifier = LitClassifier.load_from_checkpoint(BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, KeyError, AttributeError, ArgumentError, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"Expected a checkpoint of the training command, but got {path}: {reason[:300]}"
         ) from error
+    return Stored(classifier, content, hashlib.sha256(data).hexdigest())
 
 
 def load_data(path: Path) -> ImageDataModule:
@@ -95,14 +123,35 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_checkpoint(path: Path) -> Mapping[str, object]:
+def finished_epochs(checkpoint: Mapping[str, Any]) -> int:
+    """Return how many epochs of training a checkpoint has behind it.
+
+    Args:
+        checkpoint: What `read_checkpoint` returns. One without the state of the loops is taken for that of an
+            epoch's end.
+    """
+    try:
+        loop = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loop["epoch_progress"]["current"], loop["epoch_loop.batch_progress"]
+        done: int = epochs["processed"]
+        # Validation comes when all batches are done, but before the epoch counts as processed.
+        return done + int(epochs["started"] > done and batches["is_last_batch"])
+    except (KeyError, TypeError):
+        return int(checkpoint["epoch"]) + 1
+
+
+def read_checkpoint(path: Path, data: bytes | None = None) -> Mapping[str, Any]:
     """Read a checkpoint of the training command, tensors and plain values only.
+
+    Args:
+        path: The file.
+        data: Its bytes, if they are read already.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint of this package's training command.
     """
-    content = read_plain(path, "a checkpoint of plain tensors")
+    content = read_plain(path, "a checkpoint of plain tensors", data)
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise ValueError(
             f"Expected a checkpoint of the training command, but got {path}, which holds something else."

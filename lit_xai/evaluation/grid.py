@@ -1,8 +1,7 @@
 """Attributions x attacks x metrics, on one network."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import pandas as pd
 import torch
@@ -12,50 +11,14 @@ from lit_xai.attacks.base import Attack, run_attack
 from lit_xai.attacks.donors import DonorPool
 from lit_xai.attributions.base import Attribution
 from lit_xai.evaluation.composition import check_parts
-from lit_xai.evaluation.remembering import remembering
+from lit_xai.evaluation.memory import Memory
+from lit_xai.evaluation.scores import Cells, Row, Scores, gathered
 from lit_xai.gate import evaluating, measuring, on_network
-from lit_xai.metrics.base import SampleMetric, summarize
+from lit_xai.metrics.base import SampleMetric
 from lit_xai.noise import Noise
-from lit_xai.types import Batch, Donors
+from lit_xai.types import AttackResult, Batch, Donors
 
-
-class Row(NamedTuple):
-    """A mean over samples, with what it is made of.
-
-    Attributes:
-        attribution: Name in the grid.
-        attack: Name in the grid.
-        metric: Name in the grid.
-        value: Mean over the samples that are not excluded and whose score is defined.
-        stderr: Its standard error.
-        count: Number of those samples.
-        failed: Samples among the not excluded whose image or prediction shows that the attack failed: it
-            changed nothing or changed the prediction.
-        excluded: Samples misclassified before the attack, or that the attack cannot be tried on.
-        kept_value: Mean over those that did not fail.
-        kept_count: Number of those.
-    """
-
-    attribution: str
-    attack: str
-    metric: str
-    value: float
-    stderr: float
-    count: int  # type: ignore[assignment]
-    failed: int
-    excluded: int
-    kept_value: float
-    kept_count: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Scores:
-    """One batch of one cell, on the CPU: positions, flags, and each metric's scores, NaN where excluded."""
-
-    sample_id: Tensor
-    excluded: Tensor
-    failed: Tensor
-    metrics: dict[str, Tensor]
+Observer = Callable[[AttackResult, Mapping[str, Tensor]], None]
 
 
 class Grid(nn.Module):
@@ -92,7 +55,7 @@ class Grid(nn.Module):
         self.seed = seed
         self._attributions = dict(attributions)
         self._attacks = dict(attacks)
-        self._scores: dict[tuple[str, str], list[_Scores]] = {}
+        self._scores: Cells = {}
 
     def prepare(self, model: nn.Module, donors: Donors) -> None:
         """Forget earlier samples, and let each part learn what it needs of network and donors."""
@@ -102,52 +65,74 @@ class Grid(nn.Module):
             self._attributions = {name: part.prepare(model, pool) for name, part in self.attributions.items()}
             self._attacks = {name: part.prepare(model, pool) for name, part in self.attacks.items()}
 
+    def with_attacks(self, attacks: Mapping[str, Attack]) -> "Grid":
+        """Return a copy with other attacks, that has seen no samples."""
+        check_parts(self.attributions, attacks, dict(self.metrics.items()))  # type: ignore[arg-type]
+        grid = copy.copy(self)
+        grid.attacks = grid._attacks = dict(attacks)
+        grid.reset()
+        return grid
+
     def reset(self) -> None:
         """Forget earlier samples."""
         self._scores = {}
 
-    def update(self, model: nn.Module, batch: Batch, *, share: bool = True) -> None:
+    def update(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        *,
+        cells: Collection[tuple[str, str]] | None = None,
+        memory: Memory | None = None,
+        observe: Observer | None = None,
+    ) -> None:
         """Attack and score N samples.
 
         Args:
             model: Maps pixels in [0, 1] to logits; its mode and its parameters are left as they were.
             batch: N samples, moved to the network's device.
-            share: Whether cells find each other's maps of equal images, as `remembering` does. It changes no
-                number; without it the passes of a sample do not depend on those beside it.
+            cells: Names of attributions and attacks to run; all pairs if None.
+            memory: Where cells find each other's maps; a new one if None. It changes no number.
+            observe: Called with every result of an attack and its scores by metric, each (N,).
         """
+        memory = Memory() if memory is None else memory
         with measuring(), evaluating(model), torch.no_grad():
             batch = on_network(model, batch)
             logits = model(batch.image)
-            # A network that has diverged predicts nothing: its samples are excluded.
-            correct = (logits.argmax(dim=1) == batch.label) & logits.isfinite().all(dim=1)
-            eligible = {name: attack.eligible(batch.image, logits) for name, attack in self._attacks.items()}
-            for name, attribution in self._attributions.items():
-                method = remembering(attribution) if share else attribution
-                clean = self._clean_maps(model, method, _select(batch, correct))
-                for attack in self.attacks:
-                    tried = correct & eligible[attack]
-                    cell = self._attack(model, method, attack, batch, tried, clean[tried[correct]])
+            correct = self._correct(logits, batch.label)
+            for name, attacks in self._chosen(cells).items():
+                method = memory.method(name, self._attributions[name])
+                clean = self._clean_maps(model, name, method, _select(batch, correct), memory)
+                for attack in attacks:
+                    tried = correct & self._attacks[attack].eligible(batch.image, logits)
+                    maps = clean[tried[correct]]
+                    cell = self._attack(model, method, attack, batch, tried, maps, observe)
                     self._scores.setdefault((name, attack), []).append(cell)
+
+    def clean_maps(self, model: nn.Module, batch: Batch, memory: Memory) -> tuple[Batch, dict[str, Tensor]]:
+        """Explain N samples as they are.
+
+        Args:
+            model: Maps pixels in [0, 1] to logits.
+            batch: N samples, moved to the network's device.
+            memory: Where maps that were made before are found.
+
+        Returns:
+            The samples that are classified correctly, and their maps by attribution.
+        """
+        with measuring(), evaluating(model), torch.no_grad():
+            batch = on_network(model, batch)
+            chosen = _select(batch, self._correct(model(batch.image), batch.label))
+            maps = {
+                name: self._clean_maps(model, name, memory.method(name, part), chosen, memory)
+                for name, part in self._attributions.items()
+            }
+        return chosen, maps
 
     def rows(self) -> Iterator[Row]:
         """Yield a row for each cell and metric, over all processes; every process must call it."""
-        for (attribution, attack), cell in self._gathered().items():
-            failed, excluded = int(cell.failed.sum()), int(cell.excluded.sum())
-            for metric, scores in cell.metrics.items():
-                whole = summarize(scores[~cell.excluded])
-                kept = summarize(scores[~cell.excluded & ~cell.failed])
-                yield Row(
-                    attribution,
-                    attack,
-                    metric,
-                    whole.value,
-                    whole.stderr,
-                    whole.count,
-                    failed,
-                    excluded,
-                    kept.value,
-                    kept.count,
-                )
+        for (attribution, attack), cell in gathered(self._scores).items():
+            yield from cell.rows(attribution, attack)
 
     def records(self) -> pd.DataFrame:
         """Return a table of single scores, over all processes; every process must call it.
@@ -156,20 +141,35 @@ class Grid(nn.Module):
             Columns attribution, attack, metric, sample_id, value. Beside the metrics, `excluded` and `failed`
             are 0 or 1; an excluded sample has no other row.
         """
-        frames = []
-        for (attribution, attack), cell in self._gathered().items():
-            flags = {"excluded": cell.excluded.double(), "failed": cell.failed.double()}
-            for metric, values in {**flags, **cell.metrics}.items():
-                chosen = slice(None) if metric == "excluded" else ~cell.excluded
-                ids = cell.sample_id[chosen].numpy()
-                frame = pd.DataFrame({"sample_id": ids, "value": values[chosen].numpy()})
-                frames.append(frame.assign(attribution=attribution, attack=attack, metric=metric))
+        frames = [
+            cell.records().assign(attribution=attribution, attack=attack)
+            for (attribution, attack), cell in gathered(self._scores).items()
+        ]
         columns = ["attribution", "attack", "metric", "sample_id", "value"]
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
-    def _clean_maps(self, model: nn.Module, method: Attribution, batch: Batch) -> Tensor:
+    @staticmethod
+    def _correct(logits: Tensor, label: Tensor) -> Tensor:
+        # A network that has diverged predicts nothing: its samples are excluded.
+        return (logits.argmax(dim=1) == label) & logits.isfinite().all(dim=1)
+
+    def _chosen(self, cells: Collection[tuple[str, str]] | None) -> dict[str, list[str]]:
+        pairs = {
+            name: [attack for attack in self.attacks if cells is None or (name, attack) in cells]
+            for name in self.attributions
+        }
+        return {name: attacks for name, attacks in pairs.items() if attacks}
+
+    def _clean_maps(
+        self, model: nn.Module, name: str, method: Attribution, batch: Batch, memory: Memory
+    ) -> Tensor:
+        known = memory.clean(name, batch.sample_id)
+        if known is not None:
+            return known.to(batch.image.device)
         explain = method.bind(model, Noise(self.seed, batch.sample_id).child("attribution"))
-        return explain(batch.image, batch.label)
+        maps = explain(batch.image, batch.label)
+        memory.keep_clean(name, batch.sample_id, maps)
+        return maps
 
     def _attack(
         self,
@@ -179,7 +179,8 @@ class Grid(nn.Module):
         batch: Batch,
         included: Tensor,
         clean: Tensor,
-    ) -> _Scores:
+        observe: Observer | None,
+    ) -> Scores:
         chosen = _select(batch, included)
         metrics = {
             name: torch.full((len(included),), float("nan"), dtype=torch.float64) for name in self.metrics
@@ -193,36 +194,10 @@ class Grid(nn.Module):
                 assert isinstance(metric, SampleMetric)
                 metrics[name][place] = metric.scores(model, result, noise).cpu().double()
             failed[place] = result.failed.cpu()
-        return _Scores(batch.sample_id.cpu(), ~place, failed, metrics)
-
-    def _gathered(self) -> dict[tuple[str, str], _Scores]:
-        shares = [self._scores]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shares = [{} for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(shares, self._scores)
-        cells: dict[tuple[str, str], list[_Scores]] = {}
-        for share in shares:
-            for key, parts in share.items():
-                cells.setdefault(key, []).extend(parts)
-        return {key: _merge(parts) for key, parts in cells.items()}
+            if observe is not None:
+                observe(result, {name: scores[place] for name, scores in metrics.items()})
+        return Scores(batch.sample_id.cpu(), ~place, failed, metrics)
 
 
 def _select(batch: Batch, chosen: Tensor) -> Batch:
     return Batch(*(tensor[chosen] for tensor in batch))
-
-
-def _merge(parts: list[_Scores]) -> _Scores:
-    sample_id = torch.cat([part.sample_id for part in parts])
-    order = sample_id.argsort()
-    ordered = sample_id[order]
-    if len(repeated := ordered[1:][ordered[1:] == ordered[:-1]]):
-        raise ValueError(
-            f"Expected each sample once, but got sample {repeated[0].item()} twice. "
-            "Use a sampler that does not pad."
-        )
-    return _Scores(
-        ordered,
-        torch.cat([part.excluded for part in parts])[order],
-        torch.cat([part.failed for part in parts])[order],
-        {name: torch.cat([part.metrics[name] for part in parts])[order] for name in parts[0].metrics},
-    )

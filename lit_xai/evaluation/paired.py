@@ -25,6 +25,7 @@ def paired_tables(samples: pd.DataFrame) -> str:
     Raises:
         ValueError: If a control is missing, or there are several checkpoints or attacks.
     """
+    samples = samples[samples["attribution"] != "none"]
     for column in ("checkpoint", "attack"):
         if samples[column].nunique() > 1:
             raise ValueError(f"Expected one {column}, but got {', '.join(sorted(set(samples[column])))}.")

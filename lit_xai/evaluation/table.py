@@ -6,15 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from lit_xai.reporting.reading import read_table
+
 _START = "<!-- results: {name} -->"
 _END = "<!-- end of results -->"
-
-
-def read_results(path: Path) -> pd.DataFrame:
-    """Read `results.csv`; names stay text, whatever they look like."""
-    names = dict.fromkeys(("checkpoint", "attribution", "attack", "metric"), str)
-    numbers = {name: [""] for name in ("value", "stderr", "kept_value")}
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=numbers)
 
 
 def comparison(results: pd.DataFrame) -> str:
@@ -34,6 +29,30 @@ def comparison(results: pd.DataFrame) -> str:
         tables.append(_accuracies(accuracy))
     for attribution, cells in results[results["attribution"] != "none"].groupby("attribution", sort=False):
         tables.append(f"Explanation: {attribution}\n\n{_attacks(cells)}")
+    return "\n\n".join(tables)
+
+
+def headline(results: pd.DataFrame) -> str:
+    """Render the accuracies and the first metric alone: a row for each attack, a column for each checkpoint.
+
+    Args:
+        results: The columns of `results.csv`.
+
+    Returns:
+        Tables whose cells are means with their standard errors.
+    """
+    grid = results[results["attribution"] != "none"]
+    tables = [_accuracies(results[results["attribution"] == "none"])]
+    checkpoints = [str(name) for name in dict.fromkeys(results["checkpoint"])]
+    for attribution, cells in grid.groupby("attribution", sort=False):
+        metric = cells["metric"].iloc[0]
+        rows = {(row["attack"], row["checkpoint"]): row for row in _rows(cells[cells["metric"] == metric])}
+        lines = [
+            [str(attack), *(_mean(rows.get((attack, checkpoint))) for checkpoint in checkpoints)]
+            for attack in dict.fromkeys(cells["attack"])
+        ]
+        table = markdown(["attack", *checkpoints], lines)
+        tables.append(f"Explanation: {attribution}, metric: {metric}\n\n{table}")
     return "\n\n".join(tables)
 
 
@@ -69,11 +88,18 @@ def _rows(results: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in results.to_dict("records")]
 
 
+def _mean(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    digits = 1 if abs(row["value"]) >= 10 else 3
+    return f"{row['value']:.{digits}f} ± {row['stderr']:.{digits}f}"
+
+
 def _cell(row: dict[str, Any] | None, samples: int) -> str:
     if row is None:
         return ""
     digits = 1 if abs(row["value"]) >= 10 else 3
-    text = f"{row['value']:.{digits}f} ± {row['stderr']:.{digits}f}"
+    text = _mean(row)
     if row["failed"] and row.get("kept_count"):
         text += f" [{row['kept_value']:.{digits}f}]"
     return text if row["count"] == samples else f"{text} (n={row['count']})"
@@ -105,7 +131,7 @@ def insert(document: str, name: str, table: str) -> str:
 
 def main(results: str, document: str | None = None) -> None:
     """Render a results file to the terminal, or into a document between the markers that name its folder."""
-    table = comparison(read_results(Path(results)))
+    table = comparison(read_table(Path(results)))
     if document is None:
         sys.stdout.write(table + "\n")
         return

@@ -64,9 +64,12 @@ class SampleMetric(torchmetrics.Metric, ABC):
 
     Attributes:
         controls: Metrics without which its number misleads; a grid asks for them, of the same `settings`.
+        compares_maps: Whether its score is a function of the two maps alone, whatever the unit of each, so
+            that it also compares two explanations of one image.
     """
 
     controls: ClassVar[tuple[type["SampleMetric"], ...]] = ()
+    compares_maps: ClassVar[bool] = False
 
     full_state_update = False
     is_differentiable = False

@@ -67,6 +67,7 @@ class CenterShift(SampleMetric):
     """
 
     higher_is_better = False
+    compares_maps = True
 
     def __init__(self, reduce: Literal["abs_sum", "sum_abs"] = "abs_sum") -> None:
         super().__init__()

@@ -180,6 +180,8 @@ def lens_distance(
 class LENSMetric(SampleMetric):
     """What scores of two sets and their windows have in common; `LENSPrecision` documents the options."""
 
+    compares_maps = True
+
     def __init__(
         self,
         k: int = 100,

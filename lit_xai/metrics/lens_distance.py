@@ -85,6 +85,7 @@ class CombinedLENSDistance(SampleMetric):
     """
 
     higher_is_better = False
+    compares_maps = True
 
     def __init__(
         self,

@@ -168,6 +168,7 @@ class Spearman(SampleMetric):
     """
 
     higher_is_better = True
+    compares_maps = True
 
     def __init__(self, w: int = 0, *, reduce: Reduce = "abs_sum") -> None:
         super().__init__()
@@ -194,6 +195,7 @@ class Kendall(SampleMetric):
     """
 
     higher_is_better = True
+    compares_maps = True
 
     def __init__(self, w: int = 0, *, reduce: Reduce = "abs_sum") -> None:
         super().__init__()

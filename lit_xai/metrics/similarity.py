@@ -71,6 +71,7 @@ class Cosine(SampleMetric):
     """
 
     higher_is_better = True
+    compares_maps = True
 
     def __init__(self, reduce: Reduce | None = None) -> None:
         super().__init__()
@@ -95,6 +96,7 @@ class Pearson(SampleMetric):
     """
 
     higher_is_better = True
+    compares_maps = True
 
     def __init__(self, reduce: Reduce | None = "abs_sum") -> None:
         super().__init__()

@@ -154,6 +154,7 @@ class MapSSIM(SampleMetric):
     """
 
     higher_is_better = True
+    compares_maps = True
 
     def __init__(
         self, reduce: Reduce = "abs_sum", *, scale: Scale = "min_max", border: Border = "mirror"

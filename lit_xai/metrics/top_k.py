@@ -45,6 +45,7 @@ class TopKIntersection(SampleMetric):
     """
 
     higher_is_better = True
+    compares_maps = True
 
     def __init__(self, k: int = 100, *, reduce: Reduce = "abs_sum") -> None:
         super().__init__()

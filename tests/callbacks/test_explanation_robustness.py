@@ -36,9 +36,9 @@ class Watched(Grid):
         super().prepare(model, donors)
         self.batches = []
 
-    def update(self, model, batch, *, share=True):
+    def update(self, model, batch, *, cells=None, memory=None, observe=None):
         self.batches.append(batch)
-        super().update(model, batch, share=share)
+        super().update(model, batch, cells=cells, memory=memory, observe=observe)
 
     def rows(self):
         self.evaluations.append([batch.sample_id.tolist() for batch in self.batches])

@@ -1,3 +1,4 @@
+import hashlib
 from itertools import chain
 from types import SimpleNamespace
 
@@ -238,3 +239,42 @@ def test_the_first_directory_that_holds_the_file_is_taken(tmp_path):
     with pytest.raises(FileNotFoundError) as found:
         first_directory_with("images", [missing, empty], "Fetch it.")
     assert str(found.value) == f"Expected images in {missing} or {empty}, but got no such file. Fetch it."
+
+
+@pytest.mark.parametrize(("split", "limit"), [("train", None), ("val", None), ("test", None), ("test", 5)])
+def test_the_checksum_is_that_of_pixels_and_labels(split, limit):
+    images = tiny_images(split)
+    pixels, labels = images.pixels[:limit].numpy(), images.labels[:limit].numpy()
+    expected = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes() + labels.tobytes()).hexdigest()
+    assert TinyData(**{f"max_{split}": limit}).checksum(split) == expected
+
+
+def test_the_checksum_depends_on_every_pixel_label_and_size():
+    data = TinyData()
+    found = {data.checksum("test"), data.checksum("val"), TinyData(max_test=12).checksum("test")}
+    for edit in (
+        lambda images: images.pixels[12, 2, 7, 7].add_(1),
+        lambda images: images.labels[12].add_(1),
+        lambda images: images.pixels.resize_(13, 3, 4, 16),
+    ):
+        other = TinyData()
+        edit(other.images("test"))
+        found.add(other.checksum("test"))
+    assert len(found) == 6
+    assert TinyData(batch_size=4, seed=3).checksum("test") == data.checksum("test")
+
+
+def test_the_checksum_is_that_of_the_order_seen():
+    data = TinyData()
+    images = tiny_images("val")
+    # A view whose bytes lie in another order.
+    data._images["val"] = Images(images.pixels.transpose(2, 3).contiguous().transpose(2, 3), images.labels)
+    assert not data.images("val").pixels.is_contiguous()
+    assert data.checksum("val") == TinyData().checksum("val")
+
+
+def test_without_a_trainer_the_processes_are_those_of_torch(monkeypatch):
+    for name, value in {"is_initialized": True, "get_world_size": 3, "get_rank": 1}.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    assert flat(TinyData().evaluation_loader("test")) == flat(TinyData().on(3, 1).evaluation_loader("test"))
+    assert flat(TinyData().on(2, 0).evaluation_loader("test")) == list(range(0, 13, 2))

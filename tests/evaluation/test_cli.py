@@ -1,8 +1,9 @@
 import gzip
 import json
+import math
+import re
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pandas as pd
 import pytest
 import torch
@@ -33,6 +34,7 @@ GRID = {
     "max_samples": 40,
     "accelerator": "cpu",
 }
+FEW = ["--data=lit_xai.data.embedded_fashion.EmbeddedFashion", "--data.init_args.max_test=60"]
 
 
 @pytest.fixture(scope="module")
@@ -96,22 +98,28 @@ def test_two_checkpoints_are_compared_on_the_same_samples(runs, config, tmp_path
         images = data.images("test")
         logits = network(images.pixels.float() / 255)
         accuracy = results[(results.checkpoint == name) & (results.attack == "unattacked")].iloc[0]
-        assert accuracy["value"] == pytest.approx(
-            (logits.argmax(dim=1) == images.labels).double().mean().item()
-        )
+        expected = (logits.argmax(dim=1) == images.labels).double()
+        assert accuracy["value"] == pytest.approx(expected.mean().item())
         assert accuracy["count"] == 1000
+        single = own[(own.attribution == "none") & (own.attack == "unattacked")]
+        assert single.value.tolist() == expected.tolist()
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert torch.__version__.startswith(card["versions"]["torch"])
     assert card["data"]["init_args"]["max_train"] == 2000
     assert set(card["checkpoints"]) == {"embedded_natural/1", "robust"}
-    assert card["config"]["grid"]["init_args"]["attacks"]["random_sign"]["init_args"]["eps"] == 0.1
-    assert "| random_sign | robust" in capsys.readouterr().out
+    assert card["attacks"]["random_sign"]["init_args"]["eps"] == 0.1
+    assert card["attacks"]["random_sign"]["radius"] == 0.1
+    printed = capsys.readouterr().out
+    assert re.search(r"\| random_sign \| 0\.\d{3} ± 0\.\d{3}", printed)
+    page = tmp_path / "out" / "report.html"
+    assert f"Report:  {page}" in printed
+    assert page.read_text().startswith("<!DOCTYPE html>")
 
 
 def test_the_same_command_writes_the_same_bytes_whatever_the_batch_size(runs, config, tmp_path):
     for batch_size in (40, 7):
         files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / str(batch_size))]
-        evaluate_cli(["-c", config, *files, f"--batch_size={batch_size}"])
+        evaluate_cli(["-c", config, *FEW, *files, f"--batch_size={batch_size}"])
     for file in ("results.csv", "samples.parquet"):
         assert (tmp_path / "40" / file).read_bytes() == (tmp_path / "7" / file).read_bytes()
 
@@ -144,25 +152,28 @@ def test_an_unknown_option_is_one_line(config, capsys):
     assert "--checkpoint" in " ".join(lines)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "configs" / "evaluate").glob("*.yaml")), ids=lambda path: path.stem
-)
+def shipped() -> list:
+    """Return the shipped evaluations; those with many long attacks are slow even on a few images."""
+    paths = sorted((ROOT / "configs" / "evaluate").glob("*.yaml"))
+    slow = {"paper", "attacks"}
+    marks = {path.stem: [pytest.mark.slow] if path.stem in slow else [] for path in paths}
+    return [pytest.param(path, id=path.stem, marks=marks[path.stem]) for path in paths]
+
+
+@pytest.mark.parametrize("path", shipped())
 def test_every_shipped_evaluation_runs(path, runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(pl.Trainer, "__init__", _with_few_batches(pl.Trainer.__init__))
+    monkeypatch.setattr("lit_xai.evaluation.cli.publish", lambda *_: "nowhere")
     files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / "out")]
-    evaluate_cli(["-c", str(path), *files, "--max_samples=4"])
+    evaluate_cli(["-c", str(path), *FEW, *files, f"--max_samples={1 if path.stem == 'paper' else 4}"])
     config = yaml.safe_load(path.read_text())
     grid = yaml.safe_load((path.parent / config["grid"]).read_text())["init_args"]
     results = pd.read_csv(tmp_path / "out" / "results.csv")
-    cells = len(grid["attributions"]) * len(grid["attacks"])
-    assert len(results) == 2 + cells * len(grid["metrics"])
-
-
-def _with_few_batches(original):
-    def initialise(self, **options):
-        original(self, **{**options, "limit_test_batches": 1})
-
-    return initialise
+    sweeps = config.get("sweeps", {})
+    versions = sum(
+        math.prod(map(len, sweeps[name]["values"].values())) if name in sweeps else 1
+        for name in grid["attacks"]
+    )
+    assert len(results) == 2 + len(grid["attributions"]) * versions * len(grid["metrics"])
 
 
 def test_data_from_a_directory_is_described(runs, config, tmp_path):

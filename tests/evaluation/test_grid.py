@@ -17,6 +17,7 @@ from lit_xai.attributions.input_x_gradient import InputXGradient
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.evaluation.grid import Grid
+from lit_xai.evaluation.memory import Memory
 from lit_xai.metrics.base import SampleMetric
 from lit_xai.metrics.budget import LinfNorm
 from lit_xai.metrics.change import ExplanationChange
@@ -366,7 +367,7 @@ def test_clean_maps_are_computed_once_for_all_attacks(model, labelled):
 
     attacks = {"unattacked": Unattacked(), "mirror": Mirror(), "sign": RandomSign(eps=0.1)}
     grid = Grid({"ixg": Counted()}, attacks, {"linf": LinfNorm()})
-    grid.update(model, labelled, share=False)
+    grid.update(model, labelled, memory=Memory(share=False))
     assert calls == [10] * 4
     calls.clear()
     # The map of the unattacked images is the clean one.
@@ -451,7 +452,7 @@ def test_sharing_changes_no_number(model, labelled):
     for share in (True, False):
         grid = full_grid()
         grid.prepare(model, lambda: [labelled])
-        grid.update(model, labelled, share=share)
+        grid.update(model, labelled, memory=Memory(share=share))
         records.append(grid.records())
     pd.testing.assert_frame_equal(*records, check_exact=True)
 

@@ -9,9 +9,9 @@ from lit_xai.attributions.base import Attribution
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
-from lit_xai.evaluation.remembering import remembering
+from lit_xai.evaluation.remembering import _BUDGET, remembering
 from lit_xai.noise import Noise
-from tests.conftest import tiny_network
+from tests.conftest import tiny_batch, tiny_network
 from tests.contracts import assert_attribution_contract
 
 
@@ -178,6 +178,128 @@ def test_of_what_is_shared_the_longest_unused_is_forgotten(ask, counted, batch):
     assert len(counted.calls) == 9
     ask(noise=Noise(1, batch.sample_id))
     assert len(counted.calls) == 10
+
+
+@pytest.fixture
+def run_cells(ask):
+    """Return a function that runs cells after one another over all batches."""
+
+    def run(cells, batches=4, ask=ask):
+        maps = []
+        for cell in range(cells):
+            for number in range(batches):
+                shared = tiny_batch(seed=100 + number)
+                question = {"image": shared.image, "target": shared.label}
+                maps.append(ask(**question, noise=Noise(0, shared.sample_id)))
+                for step in range(10):
+                    image = tiny_batch(seed=1000 * cell + 20 * number + step).image
+                    # The last one is explained twice: on its way, and where the attack ends.
+                    for _ in range(1 + step // 9):
+                        ask(image, shared.label, Noise(0, shared.sample_id))
+        return maps
+
+    return run
+
+
+def made_for(counted, cells, batches=4):
+    """Return how often the maps that cells share were made; each cell's ten iterates were made once."""
+    return len(counted.calls) - 10 * cells * batches
+
+
+def test_what_cells_share_is_made_twice(run_cells, counted):
+    maps = run_cells(cells=5)
+    assert made_for(counted, cells=5) == 2 * 4
+    for cell in range(1, 5):
+        assert all(torch.equal(*pair) for pair in zip(maps[:4], maps[4 * cell : 4 * cell + 4], strict=True))
+
+
+def test_a_map_that_is_kept_is_nobodys(run_cells, ask, counted):
+    maps = run_cells(cells=2)
+    expected = maps[0].clone()
+    maps[0].zero_()
+    maps[4].zero_()
+    for found in (run_cells(cells=1)[0], run_cells(cells=1)[0]):
+        assert torch.equal(found, expected)
+        found.zero_()
+
+
+def kept_bytes(method):
+    return sum(memory.size for memories in method._kept.values() for memory in memories)
+
+
+def test_iterates_are_not_kept_for_good(model, batch, counted):
+    method, noise = remembering(counted), Noise(0, batch.sample_id)
+    with torch.no_grad():
+        for step in range(50):
+            image = tiny_batch(seed=step).image
+            for _ in range(3):
+                method.attribute(model, image, batch.label, noise)
+        assert kept_bytes(method) == 0
+        image = tiny_batch(seed=7).image
+        method.attribute(model, image, batch.label, noise)
+    assert kept_bytes(method) == 2 * image.nbytes + batch.label.nbytes + batch.sample_id.nbytes
+    assert len(counted.calls) == 51
+
+
+@pytest.mark.parametrize("fit", [0, 1, 3])
+def test_no_more_is_kept_than_the_budget(model, counted, batch, run_cells, monkeypatch, fit):
+    size = 2 * batch.image.nbytes + batch.label.nbytes + batch.sample_id.nbytes
+    monkeypatch.setattr("lit_xai.evaluation.remembering._BUDGET", (fit + 1) * size - 1)
+    method = remembering(counted)
+
+    def ask(image, target, noise):
+        with torch.no_grad():
+            return method.attribute(model, image, target, noise)
+
+    run_cells(cells=5, ask=ask)
+    assert kept_bytes(method) == fit * size
+    assert made_for(counted, cells=5) == 2 * fit + 5 * (4 - fit)
+
+
+def test_the_budget_is_a_gibibyte():
+    assert _BUDGET == 1024**3
+
+
+def test_what_is_kept_answers_no_other_question(ask, counted, batch):
+    noise = Noise(0, batch.sample_id)
+    others = [
+        {"image": batch.image.flip(3)},
+        {"image": batch.image.flip(1)},
+        {"target": batch.label.flip(0)},
+        {"noise": Noise(1, batch.sample_id)},
+        {"noise": Noise(0, batch.sample_id.flip(0))},
+        {"network": tiny_network()},
+        {"image": batch.image[:5], "target": batch.label[:5], "noise": Noise(0, batch.sample_id[:5])},
+        {"image": batch.image.float().double()},
+        {},
+    ]
+
+    def forget():
+        for step in range(8):
+            ask(tiny_batch(seed=step).image, noise=Noise(len(counted.calls), batch.sample_id))
+
+    for _ in range(2):
+        ask(batch.image, batch.label, noise)
+        forget()
+    for other in others[:-1]:
+        before = len(counted.calls)
+        ask(**other)
+        assert len(counted.calls) == before + 1
+        forget()
+    before = len(counted.calls)
+    ask(**others[-1])
+    assert len(counted.calls) == before
+
+
+def test_questions_of_one_fingerprint_are_told_apart(ask, counted, batch, monkeypatch):
+    monkeypatch.setattr("lit_xai.evaluation.remembering._fingerprint", lambda *question: 0)
+    questions = [tiny_batch(seed=seed).image for seed in range(20)]
+    plain = Counted()
+    expected = [plain.attribute(None, image, batch.label, Noise(0, batch.sample_id)) for image in questions]
+    for _ in range(3):
+        for image, maps in zip(questions, expected, strict=True):
+            assert torch.equal(ask(image), maps)
+    assert len(counted.calls) == 20
 
 
 def test_what_the_method_is_stays(model, batch, counted):

@@ -163,6 +163,38 @@ def test_a_map_may_be_one_pixel_high(name, result):
     assert_close(scored(name, high), scores.double(), 1e-12)
 
 
+def reversed_rows(result, *names):
+    return replace(result, **{name: getattr(result, name).flip(0) for name in names})
+
+
+@EVERY
+def test_what_compares_maps_looks_at_both_and_at_nothing_else(name, result):
+    metric, maps = built(name), ("attribution", "attribution_adv")
+    expected = scored(name, result)
+    others = reversed_rows(result, *(field for field in AttackResult.__slots__ if field not in maps))
+    others = replace(others, kept=~result.kept, applied=~result.applied, image=1 - result.image)
+    scaled = replace(result, attribution=4 * result.attribution, attribution_adv=result.attribution_adv / 2)
+
+    def same(found):
+        return torch.equal(found.nan_to_num(-9.0), expected.nan_to_num(-9.0))
+
+    compares_maps = (
+        same(metric.scores(network(2), others, Noise(5, others.sample_id)))
+        and same(scored(name, scaled))
+        and not any(same(scored(name, reversed_rows(result, field))) for field in maps)
+    )
+    assert metric.compares_maps == compares_maps
+
+
+def test_half_of_the_metrics_compare_maps():
+    marked = {name for name in METRICS if built(name).compares_maps}
+    assert marked == {
+        *("top_k", "lens_precision", "lens_precision_diverse", "lens_recall", "lens_distance"),
+        *("combined_lens_distance", "spearman", "lens_spearman", "kendall", "lens_kendall"),
+        *("cosine", "pearson", "center_shift", "map_ssim"),
+    }
+
+
 @pytest.mark.ddp
 def test_two_processes_with_uneven_shares_give_the_numbers_of_one(tmp_path, result):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

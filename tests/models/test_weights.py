@@ -5,10 +5,12 @@ from unittest import mock
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from lit_xai.cli import train_cli
 from lit_xai.evaluation.checkpoints import load_classifier
+from lit_xai.models.normalized import Normalized
 from lit_xai.models.reference import Reference
 from lit_xai.models.small import SmallCNN
 from lit_xai.models.weights import load_weights, read_plain, read_weights
@@ -92,11 +94,13 @@ def test_says_what_the_file_should_be(tmp_path):
         read_plain(tmp_path / "gone", "a card")
 
 
+@pytest.mark.parametrize("ending", ["ckpt", "safetensors"])
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02.", b"PK\x03\x04 cut off", bytes(5000)])
-def test_refuses_what_is_no_file_of_weights(tmp_path, content):
-    path = tmp_path / "weights.ckpt"
+def test_refuses_what_is_no_file_of_weights(tmp_path, content, ending):
+    path = tmp_path / f"weights.{ending}"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Expected a file of weights, but got .*weights\.ckpt: \S") as found:
+    match = rf"Expected a file of weights, but got .*weights\.{ending}: \S"
+    with pytest.raises(ValueError, match=match) as found:
         read_weights(path)
     assert "\n" not in str(found.value)
     assert len(str(found.value)) < len(str(path)) + 170
@@ -169,3 +173,107 @@ def test_a_checkpoint_of_a_warm_start_is_read_without_the_file_it_started_from(t
     before = read_weights(trained_file)
     moved = max((value - before[name]).abs().max() for name, value in found.model.state_dict().items())
     assert 1e-4 < moved < 1.1e-3
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Lines that were said while weights were read."""
+    lines: list[str] = []
+    monkeypatch.setattr("lit_xai.models.weights.rank_zero_info", lines.append)
+    return lines
+
+
+def test_reads_safetensors(tmp_path, model):
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    assert_same(read_weights(tmp_path / "weights.safetensors"), model)
+    other = tiny_network(seed=1)
+    load_weights(other, tmp_path / "weights.safetensors")
+    assert_same(model.state_dict(), other)
+
+
+def test_safetensors_without_weights_are_refused(tmp_path):
+    save_file({}, tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"but got .*weights\.safetensors, which holds something else"):
+        read_weights(tmp_path / "weights.safetensors")
+
+
+def test_the_ending_alone_decides_what_a_file_is_taken_for(tmp_path, model):
+    torch.save(model.state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"Expected a file of weights, but got .*weights\.safetensors: \S"):
+        read_weights(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.model."]
+)
+def test_the_prefixes_of_wrappers_are_taken_off_and_it_is_said(saved, model, said, prefix):
+    path = saved({prefix + name: value for name, value in model.state_dict().items()})
+    other = tiny_network(seed=1)
+    load_weights(other, path)
+    assert_same(model.state_dict(), other)
+    assert said == [f"{path}: the weights were read without the `{prefix}` before all of their names."]
+    # What is stored is read as it is; only a network says what its names are.
+    assert all(name.startswith(prefix) for name in read_weights(path))
+
+
+def test_a_checkpoint_of_a_compiled_network_is_read(saved, model, said):
+    weights = {f"model._orig_mod.{name}": value for name, value in model.state_dict().items()}
+    other = tiny_network(seed=1)
+    load_weights(other, saved({"state_dict": weights}))
+    assert_same(model.state_dict(), other)
+    assert len(said) == 1
+    assert "`_orig_mod.`" in said[0]
+
+
+@pytest.mark.parametrize("wrap", [lambda network: nn.ModuleDict({"model": network}), nn.DataParallel])
+def test_a_prefix_that_the_network_has_is_kept(saved, model, said, wrap):
+    other = wrap(tiny_network(seed=1))
+    load_weights(other, saved(wrap(model).state_dict()))
+    assert_same(wrap(model).state_dict(), other)
+    assert not said
+
+
+def test_only_the_prefix_that_the_network_lacks_is_taken_off(saved, model, said):
+    wrapped = nn.ModuleDict({"model": model})
+    weights = {f"module.{name}": value for name, value in wrapped.state_dict().items()}
+    other = nn.ModuleDict({"model": tiny_network(seed=1)})
+    load_weights(other, saved(weights))
+    assert_same(wrapped.state_dict(), other)
+    assert "without the `module.` before" in said[0]
+
+
+def test_a_prefix_of_some_names_is_no_prefix(saved, model):
+    weights = dict(model.state_dict())
+    first = next(iter(weights))
+    weights[f"module.{first}"] = weights.pop(first)
+    with pytest.raises(ValueError, match=rf"Expected weights of SmallCNN.*Missing key.*{first}"):
+        load_weights(tiny_network(seed=1), saved(weights))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_weights_of_the_network_inside_are_its_own(saved, model, said, prefix):
+    other = Normalized(Reference(tiny_network(seed=1)), (0.4, 0.6), (0.25, 0.1))
+    load_weights(other, saved({prefix + name: value for name, value in model.state_dict().items()}))
+    assert_same(model.state_dict(), other.model.network)
+    torch.testing.assert_close(other.mean.flatten(), torch.tensor([0.4, 0.6]), rtol=0, atol=0)
+    assert len(said) == bool(prefix)
+
+
+def test_the_weights_of_the_whole_stand_before_those_of_its_part(saved, model):
+    whole = Normalized(model, (0.1, 0.2), (0.3, 0.5))
+    other = Normalized(tiny_network(seed=1), (0.4, 0.6), (0.25, 0.1))
+    load_weights(other, saved(whole.state_dict()))
+    assert_same(whole.state_dict(), other)
+
+
+def test_half_of_a_network_is_not_taken_for_the_whole(saved):
+    halves = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"Expected weights of Sequential, but got .*Missing key"):
+        load_weights(halves, saved(halves[0].state_dict()))
+
+
+def test_the_bytes_of_a_file_need_not_be_read_twice(saved):
+    path = saved({"epoch": 3})
+    data = path.read_bytes()
+    path.write_bytes(b"changed")
+    assert read_plain(path, "a card", data) == {"epoch": 3}

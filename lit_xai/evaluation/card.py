@@ -1,0 +1,164 @@
+"""What an evaluation was: everything that a leaderboard, or a reader, has to know."""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lit_xai.attacks.base import Attack
+from lit_xai.attacks.unattacked import Unattacked
+from lit_xai.callbacks.cost_report import Passes
+from lit_xai.data.base import ImageDataModule
+from lit_xai.evaluation.grid import Grid
+from lit_xai.evaluation.plan import Plan, Settings
+from lit_xai.metrics.base import SampleMetric
+from lit_xai.reporting.claims import measure_claims
+
+FORMAT = 1
+_PACKAGES = (
+    "lit_xai",
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "captum",
+    "timm",
+    "wandb",
+    "numpy",
+)
+
+
+def content(
+    config: Mapping[str, Any],
+    plans: Sequence[Plan],
+    settings: Settings,
+    results: pd.DataFrame,
+    passes: Passes,
+) -> dict[str, Any]:
+    """Return what a card says, but for the command and its times.
+
+    Args:
+        config: All options, as parsed.
+        plans: Of each network.
+        settings: What decided the numbers beside the networks.
+        results: The content of `results.csv`.
+        passes: Of all pieces.
+    """
+    subset = plans[0].subset
+    return {
+        "format": FORMAT,
+        "versions": settings.environment["versions"],
+        "device": {name: settings.environment[name] for name in ("type", "processes")},
+        "precision": "float32",
+        "seeds": {"grid": plans[0].grid.seed, "subset": subset.seed},
+        "samples": {
+            "split": "test",
+            "count": len(subset),
+            "accuracy_count": plans[0].accuracy.images(),
+            "batch_size": subset.batch_size,
+        },
+        "data": {name: settings.data[name] for name in ("class_path", "init_args", "sha256")},
+        "checkpoints": {plan.subject.name: plan.subject.card for plan in plans},
+        "attributions": settings.attributions,
+        "attacks": settings.attacks,
+        "metrics": settings.metrics,
+        "claims": measure_claims(config["claims"], results),
+        "passes": vars(passes),
+        "config": config,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on."""
+    return {"python": platform.python_version(), **dict(_installed())}
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+
+
+def described_data(data: ImageDataModule) -> dict[str, Any]:
+    """Describe a data module: its class, its options, and the checksums of what it holds."""
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in data.hparams.items()}
+    return {
+        "class_path": _path(data),
+        "init_args": {name: value for name, value in options.items() if not name.startswith("_")},
+        "sha256": {"test": data.checksum("test"), "donors": data.checksum(data.donor_split)},
+    }
+
+
+def described_attributions(grid: Grid, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe each attribution of a grid: its class and all its options."""
+    return {
+        name: _options(name, attribution, config.get("attributions", {}))
+        for name, attribution in grid.attributions.items()
+    }
+
+
+def described_attacks(
+    grid: Grid, config: Mapping[str, Any], families: Mapping[str, tuple[str, Mapping[str, float]]]
+) -> dict[str, Any]:
+    """Describe each attack of a grid: its class, all its options, its radius, and what it is a version of.
+
+    Args:
+        grid: With the versions in the place of the attacks that are swept.
+        config: The options of the grid, as parsed.
+        families: For each version the name of its attack and its values.
+    """
+    result = {}
+    for name, attack in grid.attacks.items():
+        family, values = families.get(name, (None, {}))
+        described = _options(family or name, attack, config.get("attacks", {}))
+        result[name] = {
+            "class_path": described["class_path"],
+            "init_args": _updated(described["init_args"], attack),
+            "radius": _radius(attack),
+            "needs_gradient": attack.needs_gradient,
+            "sweep": family,
+            "values": dict(values),
+        }
+    return result
+
+
+def described_metrics(grid: Grid, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe each metric of a grid: its class, all its options, which way is up, and what it is."""
+    result = {}
+    for name, metric in grid.metrics.items():
+        assert isinstance(metric, SampleMetric)
+        result[name] = {
+            **_options(name, metric, config.get("metrics", {})),
+            "higher_is_better": metric.higher_is_better,
+            "description": (type(metric).__doc__ or "").strip().partition("\n")[0],
+        }
+    return result
+
+
+def _options(name: str, part: object, config: Mapping[str, Any]) -> dict[str, Any]:
+    given = config.get(name) or {}
+    return {"class_path": _path(part), "init_args": dict(given.get("init_args") or {})}
+
+
+def _updated(options: Mapping[str, Any], attack: Attack) -> dict[str, Any]:
+    """Return an attack's options with the numbers that a sweep has changed."""
+    return {
+        name: getattr(attack, name, value) if type(value) in (int, float) else value
+        for name, value in options.items()
+    }
+
+
+def _radius(attack: Attack) -> float | None:
+    """Return the radius that an attack promises; None if it promises nothing but pixels."""
+    if isinstance(attack, Unattacked):
+        return 0.0
+    return attack.radius if attack.radius < 1 else None
+
+
+def _path(part: object) -> str:
+    return f"{type(part).__module__}.{type(part).__qualname__}"

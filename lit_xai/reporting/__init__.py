@@ -1,0 +1,1 @@
+"""Result files turned into pages, tables and plots, without torch."""

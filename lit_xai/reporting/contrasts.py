@@ -1,0 +1,139 @@
+"""Tables of differences between checkpoints, and between regimes."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from lit_xai.reporting.comparisons import LEVEL
+from lit_xai.reporting.plots.words import in_words
+from lit_xai.reporting.reading import Results
+from lit_xai.reporting.tables import Cell, Column, Row, Table, attack_labels, decimals, mean, number
+
+_PAIR = [
+    Column("difference", hint="Second minus first, with its 95 % interval."),
+    Column(
+        "effect", hint="The difference over the standard deviation: Cohen's d_z, or Hedges' g for regimes."
+    ),
+    Column("p", hint="Corrected for the number of all comparisons (Holm)."),
+]
+_BETTER = Column("better", numeric=False, hint="Named where the corrected p is below 0.05.")
+
+
+def headline_rows(frame: pd.DataFrame, results: Results, attribution: str) -> pd.DataFrame:
+    """Return the rows that a page shows: those of the headline metric, or the accuracies for `none`."""
+    metric = "accuracy" if attribution == "none" else results.headline
+    return frame[(frame["attribution"] == attribution) & (frame["metric"] == metric)]
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """Return how many of the comparisons are significant."""
+    found = int((frame["p_holm"] < LEVEL).sum())
+    return f"{len(frame)} comparison{'s' if len(frame) != 1 else ''}, {found} significant"
+
+
+def checkpoint_table(frame: pd.DataFrame, results: Results, attribution: str) -> Table:
+    """Return comparisons of checkpoints as a table.
+
+    Args:
+        frame: Rows of `compare_checkpoints`.
+        results: What was measured.
+        attribution: Of all rows.
+    """
+    columns = [
+        Column("n", hint="Samples scored on both."),
+        Column("alone", hint="Scored on one of them only."),
+    ]
+    caption = f"{_subject(results, attribution)}: the second checkpoint minus the first, on the same samples."
+    places, labels = _format(frame, results)
+    rows = []
+    for row in frame.to_dict("records"):
+        count, alone = int(row["n"]), int(row["only_first"]) + int(row["only_second"])
+        counts = [Cell(str(count), count), Cell(str(alone), alone)]
+        rows.append([*_difference(row, places, labels), *counts, _better(row)])
+    return Table(caption, [*_names("checkpoint"), *_PAIR, *columns, _BETTER], rows)
+
+
+def regime_table(frame: pd.DataFrame, results: Results, attribution: str) -> Table:
+    """Return comparisons of regimes as a table.
+
+    Args:
+        frame: Rows of `compare_regimes`.
+        results: What was measured.
+        attribution: Of all rows.
+    """
+    column = Column("seeds", numeric=False, hint="Of the first and the second regime.")
+    caption = f"{_subject(results, attribution)}: the second regime minus the first, over seeds."
+    places, labels = _format(frame, results)
+    rows = [
+        [*_difference(row, places, labels), Cell(_seeds(row)), _better(row)]
+        for row in frame.to_dict("records")
+    ]
+    return Table(caption, [*_names("regime"), *_PAIR, column, _BETTER], rows)
+
+
+def regime_means_table(frame: pd.DataFrame, results: Results, attribution: str) -> Table:
+    """Return the means of regimes over their seeds.
+
+    Args:
+        frame: Rows of `regime_means`.
+        results: What was measured.
+        attribution: Of all rows.
+    """
+    places, labels = _format(frame, results)
+    columns = [Column("attack", numeric=False), Column("regime", numeric=False)]
+    columns += [Column("accuracy" if attribution == "none" else in_words(results.headline)), Column("seeds")]
+    rows = [
+        [
+            Cell(labels.get(row["attack"], row["attack"])),
+            Cell(row["group"]),
+            mean(row, places),
+            Cell(str(int(row["seeds"])), int(row["seeds"])),
+        ]
+        for attack in frame["attack"].unique()
+        for row in frame[frame["attack"] == attack].to_dict("records")
+    ]
+    caption = f"{_subject(results, attribution)}: means over seeds with 95 % intervals of Student's t."
+    return Table(caption, columns, rows, keys=2)
+
+
+def _subject(results: Results, attribution: str) -> str:
+    return "Accuracy" if attribution == "none" else f"{in_words(results.headline)}, {in_words(attribution)}"
+
+
+def _names(kind: str) -> list[Column]:
+    return [Column(title, numeric=False) for title in ("attack", f"first {kind}", f"second {kind}")]
+
+
+def _format(frame: pd.DataFrame, results: Results) -> tuple[int, dict[str, str]]:
+    # Two digits at least, however wide the intervals of few seeds are.
+    places = max(2, decimals(frame["low"], frame["high"]))
+    return places, {"pgd": "PGD", **attack_labels(results)}
+
+
+def _difference(row: Row, places: int, labels: Mapping[str, str]) -> Iterable[Cell]:
+    yield Cell(labels.get(row["attack"], row["attack"]))
+    yield Cell(row["first"])
+    yield Cell(row["second"])
+    yield mean({**row, "value": row["difference"]}, places)
+    yield _plain(row["effect"], 2)
+    yield probability(row["p_holm"])
+
+
+def _plain(value: float, places: int) -> Cell:
+    return Cell(number(value, places), float(value) if math.isfinite(value) else None)
+
+
+def probability(p: float) -> Cell:
+    """Return the cell of a p-value."""
+    if math.isnan(p):
+        return Cell("–")
+    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", float(p))
+
+
+def _seeds(row: Row) -> str:
+    return f"{int(row['first_seeds'])} + {int(row['second_seeds'])}"
+
+
+def _better(row: Row) -> Cell:
+    return Cell(row["better"] or "–")

@@ -1,0 +1,79 @@
+"""What was logged while the networks were trained, as series over epochs."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lit_xai.reporting.reading import Results
+
+_COMPANIONS = ("_count", "_kept")
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Series(NamedTuple):
+    """A logged number over epochs, counted from 1."""
+
+    epochs: Floats
+    values: Floats
+
+
+class Grid(NamedTuple):
+    """What was logged of an explanation: a metric, and for each attack its series by checkpoint."""
+
+    metric: str
+    attacks: dict[str, dict[str, Series]]
+
+
+def series(results: Results, key: str) -> dict[str, Series]:
+    """Return what was logged under a key, by checkpoint in the card's order.
+
+    Args:
+        results: Of an evaluation.
+        key: Such as `val/accuracy`.
+    """
+    rows = results.training[results.training["key"] == key]
+    # An epoch that was trained again, after a restart, counts as it was the last time.
+    rows = rows.drop_duplicates(["checkpoint", "epoch"], keep="last").sort_values("epoch")
+    found = {}
+    for name in results.checkpoints:
+        own = rows[rows["checkpoint"] == name]
+        values = own["value"].to_numpy(dtype=np.float64)
+        if np.isfinite(values).any():
+            found[name] = Series(own["epoch"].to_numpy(dtype=np.float64), values)
+    return found
+
+
+def grids(results: Results) -> dict[str, Grid]:
+    """Return what was logged of each explanation: the headline metric, or the first there is.
+
+    Args:
+        results: Of an evaluation.
+    """
+    keys = dict.fromkeys(str(key) for key in results.training["key"])
+    cells = [
+        tuple(key.split("/")[1:]) for key in keys if key.startswith("robustness/") and key.count("/") == 3
+    ]
+    found = {}
+    for attribution in dict.fromkeys(cell[0] for cell in cells):
+        own = [cell[1:] for cell in cells if cell[0] == attribution]
+        metric = _metric(results, [name for attack, name in own if not _is_companion(attack, name, own)])
+        if metric is None:
+            continue
+        attacks = {
+            attack: series(results, f"robustness/{attribution}/{attack}/{metric}")
+            for attack, name in own
+            if name == metric
+        }
+        found[attribution] = Grid(metric, {attack: lines for attack, lines in attacks.items() if lines})
+    return {attribution: grid for attribution, grid in found.items() if grid.attacks}
+
+
+def _is_companion(attack: str, name: str, cells: list[tuple[str, ...]]) -> bool:
+    stems = [name.removesuffix(ending) for ending in _COMPANIONS if name.endswith(ending)]
+    # `prediction_kept` and `diverse_count` are metrics: nothing is logged under what is before the ending.
+    return name in ("failed", "excluded") or any((attack, stem) in cells for stem in stems)
+
+
+def _metric(results: Results, logged: list[str]) -> str | None:
+    known = [metric for metric in results.metrics if metric in logged]
+    return next(iter([*known, *logged]), None)

@@ -1,0 +1,171 @@
+"""How a result came about, from its card."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lit_xai.reporting.claims import verdict
+from lit_xai.reporting.reading import Results
+from lit_xai.reporting.tables import Cell, Column, Table, number
+
+_KINDS = ("attributions", "attacks", "metrics")
+
+
+class Fact(NamedTuple):
+    """A named value; `code` is what a machine reads."""
+
+    name: str
+    text: str
+    code: bool = False
+
+
+class Settings(NamedTuple):
+    """One method of the grid: its name, its class, and its options as JSON."""
+
+    name: str
+    class_path: str
+    options: str
+
+
+def facts(card: Mapping[str, Any]) -> list[Fact]:
+    """Return what was measured, on which images, by what; what the card does not know is left out."""
+    data, samples = card.get("data") or {}, card.get("samples") or {}
+    checksums = (data.get("sha256") or {}).items()
+    found = [
+        Fact("Data", _text(data.get("class_path")), code=True),
+        Fact("Split", _text(samples.get("split"))),
+        Fact("Samples attacked", _count(samples.get("count"))),
+        Fact("Images behind the accuracies", _count(samples.get("accuracy_count"))),
+        Fact("Batch size", _count(samples.get("batch_size"))),
+        Fact("Seeds", _pairs(card.get("seeds"))),
+        Fact("Precision", _text(card.get("precision"))),
+        Fact("Device", _pairs(card.get("device"))),
+        Fact("Passes through the networks", _pairs(card.get("passes"))),
+        Fact("Seconds", _pairs(card.get("seconds"))),
+        Fact("Measured", _text(card.get("created"))),
+        Fact("Versions", _pairs(card.get("versions"))),
+    ]
+    machine = [
+        *(Fact(f"SHA-256 of the {name} images", str(checksum), code=True) for name, checksum in checksums),
+        Fact("Options of the data", _json(data["init_args"]) if data.get("init_args") else "", code=True),
+        Fact("Command", shlex.join(map(str, card.get("command") or [])), code=True),
+    ]
+    return [fact for fact in (*found, *machine) if fact.text]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _pairs(mapping: Mapping[str, Any] | None) -> str:
+    known = {name: value for name, value in (mapping or {}).items() if value is not None}
+    return ", ".join(f"{name} {_count(value)}" for name, value in known.items())
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else _text(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def settings(card: Mapping[str, Any]) -> dict[str, list[Settings]]:
+    """Return the methods of the grid by their kind."""
+    return {
+        kind: [
+            Settings(name, str(entry["class_path"]), _json(entry.get("init_args") or {}))
+            for name, entry in card[kind].items()
+        ]
+        for kind in _KINDS
+    }
+
+
+def checkpoints(results: Results) -> Table:
+    """Return what the checkpoints are."""
+    columns = [
+        Column("checkpoint", numeric=False),
+        Column("regime", numeric=False),
+        Column("seed"),
+        Column("epoch"),
+        Column("steps"),
+        Column("model", numeric=False),
+        Column("parameters"),
+        Column("file", numeric=False),
+        Column("SHA-256", numeric=False),
+    ]
+    rows = []
+    for name, entry in results.card["checkpoints"].items():
+        texts = (entry.get(key) for key in ("model", "file", "sha256"))
+        model, file, checksum = ("–" if text is None else str(text) for text in texts)
+        seed, epoch, steps, parameters = (
+            _whole(entry.get(key)) for key in ("seed", "epoch", "steps", "parameters")
+        )
+        regime = Cell(str(entry.get("regime") or "–"))
+        model_cell = Cell(model.rpartition(".")[2])
+        cells = [seed, epoch, steps, model_cell, parameters, Cell(file), Cell(checksum)]
+        rows.append([Cell(name), regime, *cells])
+    return Table("The networks: what they are and where their weights were read.", columns, rows)
+
+
+def _whole(value: Any) -> Cell:
+    return Cell(f"{value:,}", value) if isinstance(value, int) else Cell("–")
+
+
+def attacks(results: Results) -> Table:
+    """Return what every attack may do."""
+    columns = [
+        Column("attack", numeric=False),
+        Column("class", numeric=False),
+        Column("radius", hint="Largest change of a pixel value in [0, 1]."),
+        Column("gradient", numeric=False, hint="Whether the attack differentiates the network."),
+        Column("varied", numeric=False, hint="What differs within a sweep."),
+    ]
+    rows = [
+        [
+            Cell(name),
+            Cell(str(entry["class_path"]).rpartition(".")[2]),
+            _radius(entry.get("radius")),
+            Cell("yes" if entry.get("needs_gradient") else "no"),
+            Cell(", ".join(f"{key} {value}" for key, value in (entry.get("values") or {}).items()) or "–"),
+        ]
+        for name, entry in results.card["attacks"].items()
+    ]
+    return Table("The attacks and how far each may move a pixel; a dash: not bounded so.", columns, rows)
+
+
+def _radius(radius: float | None) -> Cell:
+    if radius is None:
+        return Cell("–")
+    levels = 255 * radius
+    near = round(levels) and math.isclose(levels, round(levels), abs_tol=0.02)
+    return Cell(f"{radius:.4g}", float(radius), f"{round(levels)}/255" if near else "")
+
+
+def claims(results: Results) -> Table | None:
+    """Return the claims against what was measured; None if there are none."""
+    if not results.card.get("claims"):
+        return None
+    columns = [Column(name, numeric=False) for name in ("checkpoint", "attribution", "attack", "metric")]
+    columns += [Column(name) for name in ("claimed", "measured", "n")] + [Column("verdict", numeric=False)]
+    rows = []
+    for claim in results.card["claims"]:
+        better = {1: True, -1: False}.get(results.direction(str(claim["metric"])))
+        names = [Cell(str(claim[key])) for key in ("checkpoint", "attribution", "attack", "metric")]
+        stderr = _number(claim.get("stderr"))
+        spread = f"± {number(stderr, 4)}" if math.isfinite(stderr) else ""
+        numbers = [_claimed(claim["claimed"]), _claimed(claim["measured"])._replace(note=spread)]
+        judged = Cell(verdict(claim, higher_is_better=better))
+        rows.append([*names, *numbers, _whole(claim.get("count")), judged])
+    return Table("Published numbers against those measured here, with their standard errors.", columns, rows)
+
+
+def _claimed(value: Any) -> Cell:
+    found = _number(value)
+    return Cell(number(found, 4), found if math.isfinite(found) else None)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -1,0 +1,116 @@
+"""An evaluation that is killed and started again gives the bytes of one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TIMES = ("created", "seconds", "command")
+FILES = (
+    "samples.parquet",
+    "results.csv",
+    "agreement.parquet",
+    "examples.parquet",
+    "results.tex",
+    "comparisons.csv",
+)
+
+
+def fragment(path: str) -> str:
+    return str(ROOT / "configs" / f"{path}.yaml")
+
+
+@pytest.fixture
+def command(tmp_path) -> list[str]:
+    model = {"model": {"class_path": "lit_xai.models.small.SmallCNN", "init_args": {"width": 2}}}
+    (tmp_path / "narrow.yaml").write_text(yaml.safe_dump(model))
+    model["model"]["init_args"]["width"] = 3
+    (tmp_path / "wide.yaml").write_text(yaml.safe_dump(model))
+    grid = {
+        "attributions": {name: fragment(f"attributions/{name}") for name in ("saliency", "input_x_gradient")},
+        "attacks": {name: fragment(f"attacks/{name}") for name in ("unattacked", "random_sign", "exiaa")},
+        "metrics": {name: fragment(f"metrics/{name}") for name in ("top_k", "spearman", "change")},
+    }
+    config = {
+        "grid": {"class_path": "lit_xai.evaluation.grid.Grid", "init_args": grid},
+        "sweeps": {"random_sign": {"values": {"eps": [0.02, 0.05, 0.1]}}},
+        "data": {
+            "class_path": "lit_xai.data.embedded_fashion.EmbeddedFashion",
+            "init_args": {"max_test": 200, "max_train": 200},
+        },
+        "max_samples": 200,
+        "adversary": {"steps": 2},
+        "accelerator": "cpu",
+    }
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump(config))
+    models = [str(tmp_path / "narrow.yaml"), f"wide={tmp_path / 'wide.yaml'}"]
+    return [
+        sys.executable,
+        str(ROOT / "evaluate.py"),
+        "-c",
+        str(tmp_path / "evaluate.yaml"),
+        "--models",
+        *models,
+    ]
+
+
+def started(command: list[str], directory: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    directory.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finished(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def pieces(output: Path) -> dict[str, tuple[int, int]]:
+    """Return which file each piece is, and when it was written."""
+    found = ((path, path.stat()) for path in output.glob("cells/*.scores.parquet"))
+    return {path.name: (status.st_ino, status.st_mtime_ns) for path, status in found}
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_where_it_stopped(command, tmp_path):
+    whole = tmp_path / "whole" / "runs" / "evaluate" / "1"
+    finished(started(command, tmp_path / "whole"))
+    stopped = tmp_path / "stopped" / "runs" / "evaluate" / "1"
+    before: dict[str, tuple[int, int]] = {}
+    # After the cost and the first accuracies; in the middle of the cells; among those of the second network.
+    for least in (3, 8, 16):
+        process = started(command, tmp_path / "stopped")
+        while len(pieces(stopped)) < least and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL
+        assert not (stopped / "card.json").exists()
+        after = pieces(stopped)
+        assert len(after) >= least
+        assert before.items() <= after.items()
+        before = after
+    printed = finished(started(command, tmp_path / "stopped"))
+    assert "Continuing the evaluation in runs/evaluate/1." in printed
+    after = pieces(stopped)
+    # Nothing that was finished is measured again.
+    assert before.items() < after.items()
+    assert after.keys() == pieces(whole).keys()
+    for name in FILES:
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
+    cards = [json.loads((output / "card.json").read_text()) for output in (whole, stopped)]
+    for card in cards:
+        for name in TIMES:
+            del card[name]
+    assert cards[0] == cards[1]
+    assert not list(stopped.rglob("*.part"))
