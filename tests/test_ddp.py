@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from tests.conftest import tiny_network
 
@@ -72,3 +73,49 @@ def test_every_regime_learns_the_same_on_two_processes(tmp_path):
         assert (weights - start).norm() > 1e-2, name
         others = [other for other, values in one.items() if torch.allclose(values, weights, atol=1e-8)]
         assert others == [name]
+
+
+def test_an_evaluation_on_two_processes_writes_the_results_of_one(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(
+        "model: {class_path: lit_xai.models.small.SmallCNN, init_args: {width: 2}}"
+    )
+    config = {
+        "grid": {
+            "class_path": "lit_xai.evaluation.grid.Grid",
+            "init_args": {
+                part: {name: f"{ROOT}/configs/{part}/{name}.yaml" for name in names}
+                for part, names in {
+                    "attributions": ("saliency", "input_x_gradient"),
+                    "attacks": ("unattacked", "random_sign", "exiaa"),
+                    "metrics": ("lens_precision", "kendall", "change"),
+                }.items()
+            },
+        },
+        "data": {
+            "class_path": "lit_xai.data.embedded_fashion.EmbeddedFashion",
+            "init_args": {"max_test": 101, "max_train": 200},
+        },
+        "adversary": {"steps": 2},
+        "max_samples": 21,
+        "accelerator": "cpu",
+    }
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump(config))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for processes, batch_size in ((1, 64), (2, 4)):
+        command = [sys.executable, str(ROOT / "evaluate.py"), "-c", str(tmp_path / "evaluate.yaml")]
+        command += ["--models", str(tmp_path / "tiny.yaml"), f"--batch_size={batch_size}"]
+        command += [f"--devices={processes}", f"--output={tmp_path / str(processes)}"]
+        ended = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
+    for name in ("samples", "agreement"):
+        one, two = (pd.read_parquet(tmp_path / str(number) / f"{name}.parquet") for number in (1, 2))
+        pd.testing.assert_frame_equal(one, two, rtol=0, atol=1e-6)
+    one, two = (pd.read_parquet(tmp_path / str(number) / "examples.parquet") for number in (1, 2))
+    chosen = ["attribution", "attack", "extreme", "place", "sample_id", "image", "image_adv"]
+    pd.testing.assert_frame_equal(one[chosen], two[chosen])
+    samples = pd.read_parquet(tmp_path / "2" / "samples.parquet")
+    counts = samples[samples.metric == "excluded"].groupby(["attribution", "attack"]).size()
+    assert counts.tolist() == [21] * 6
+    assert len(samples[samples.metric == "accuracy"]) == 2 * 101

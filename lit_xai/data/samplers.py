@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler, Sampler
+from torch.utils.data import Dataset, DistributedSampler, Sampler, SequentialSampler
 
 from lit_xai.types import Batch
 
@@ -21,6 +21,9 @@ def training_order(dataset: Dataset[Batch], world_size: int, rank: int, seed: in
 
 def evaluation_order(dataset: Dataset[Batch], world_size: int, rank: int) -> Sampler[int]:
     """Return a share of the data set in its own order; over all processes every sample comes exactly once."""
+    if rank >= len(dataset):  # type: ignore[arg-type]
+        # Lightning's sampler refuses to give a process nothing.
+        return SequentialSampler([])
     return UnrepeatedDistributedSampler(dataset, world_size, rank, shuffle=False)
 
 

@@ -87,58 +87,56 @@ def _settings(
     )
 
 
-def _name(plans: Sequence[Plan], config: Namespace) -> str:
+def _name(plans: Sequence[Plan], claims: Mapping[str, Mapping[str, float]]) -> str:
     """Name everything that decides the result files."""
     grid = plans[0].grid
     return identity(
         [[plan.subject.name, [piece.key for piece in plan.pieces]] for plan in plans],
         [list(part) for part in (grid.attributions, grid.attacks, grid.metrics)],
-        config.claims,
+        claims,
     )
 
 
 @contextmanager
-def _directory(config: Namespace, plans: Sequence[Plan], fabric: Fabric) -> Iterator[Path]:
+def _directory(output: Path | None, name: str, fabric: Fabric) -> Iterator[Path]:
+    """Claim the directory in the first process, for all of them."""
     if fabric.is_global_zero:
-        with claimed(config.output, Path("runs"), _name(plans, config)) as output:
-            yield fabric.broadcast(output)
+        with claimed(output, Path("runs"), name) as directory:
+            yield fabric.broadcast(directory)
     else:
         yield fabric.broadcast(Path())
 
 
 def _run(config: Namespace, parser: Parser, command: Sequence[str]) -> Path:
-    subjects = _subjects(config)
     built = parser.instantiate(config)
-    subjects = _under(built.adversary, subjects)
+    subjects = _under(built.adversary, _subjects(config))
     data = _data(config, built.data)
     attacks, families = expand(built.grid.attacks, built.sweeps)
     grid = built.grid.with_attacks(attacks)
     names = [subject.name for subject in subjects]
-    check_claims(config.claims, names, grid.attributions, grid.attacks, list(grid.metrics))
+    check_claims(built.claims, names, grid.attributions, grid.attacks, list(grid.metrics))
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices)
     fabric.launch()
-    plain = yaml.safe_load(parser.dump(config))
-    settings = _settings(config, plain["grid"].get("init_args", {}), grid, families, data, fabric)
+    options = yaml.safe_load(parser.dump(config))
+    settings = _settings(config, options["grid"].get("init_args", {}), grid, families, data, fabric)
     subset = Subset(data, config.max_samples, config.seed, config.batch_size)
     plans = [planned(subject, grid, subset, settings) for subject in subjects]
-    with _directory(config, plans, fabric) as output:
+    with _directory(config.output, _name(plans, built.claims), fabric) as output:
         store = Store(output / "cells")
         passes, seconds = Runner(store, fabric).run(plans)
-        if not fabric.is_global_zero:
-            return output
-        results = write_results(output, plans, store)
-        content = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": list(command),
-            "seconds": seconds,
-            **card.content(plain, plans, settings, results, passes),
-        }
-        write_whole(output / CARD, json.dumps(content, indent=2) + "\n")
-        page = write_report(output)
-        sys.stdout.write(_closing_words(results, output, page))
-        if config.wandb_project is not None:
-            run = publish(output, config.wandb_project, named(config.checkpoints))
-            sys.stdout.write(f"W&B:     {run}\n")
+        if fabric.is_global_zero:
+            results = write_results(output, plans, store)
+            times = {
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "command": list(command),
+                "seconds": seconds,
+            }
+            content = {**times, **card.content(options, plans, settings, results, passes)}
+            write_whole(output / CARD, json.dumps(content, indent=2) + "\n")
+            sys.stdout.write(_closing_words(results, output, write_report(output)))
+            if config.wandb_project is not None:
+                run = publish(output, config.wandb_project, named(config.checkpoints))
+                sys.stdout.write(f"W&B:     {run}\n")
     return output
 
 

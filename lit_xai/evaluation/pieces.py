@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from lit_xai.attacks.unattacked import Unattacked
 from lit_xai.attributions.base import check_counts
@@ -108,9 +108,8 @@ class Accuracy(Piece):
         return len(self.data.images("test"))
 
     def passes(self, network: nn.Module) -> Passes:
-        batch = Batch(*next(iter(self.data.evaluation_loader("test", 1, 0, 1))))
         with counting(network) as passes:
-            accuracy_scores(network, batch, self.adversary, self.noise_seed)
+            accuracy_scores(network, _one_image(self.data), self.adversary, self.noise_seed)
         return passes
 
     def measure(self, network: nn.Module, memory: Memory, advance: Advance) -> Measured:
@@ -136,7 +135,8 @@ class Cell(Piece):
         return len(self.subset)
 
     def passes(self, network: nn.Module) -> Passes:
-        return count_passes(self.grid, network, next(iter(self.subset)), {(self.attribution, self.attack)})
+        cell = {(self.attribution, self.attack)}
+        return count_passes(self.grid, network, _one_image(self.subset.data), cell)
 
     def measure(self, network: nn.Module, memory: Memory, advance: Advance) -> Measured:
         name, metric = next(iter(self.grid.metrics.items()))
@@ -181,3 +181,8 @@ class Agreement(Piece):
             frames.append(agreement_scores(network, metrics, maps, correct, noise))
             advance(len(batch.label))
         return Measured(gathered_table(frames, ["first", "second", "metric"]))
+
+
+def _one_image(data: ImageDataModule) -> Batch:
+    # Not by a loader: a process may have no share of so few.
+    return Batch(*default_collate([data.images("test")[0]]))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lit_xai.reporting.comparisons import LEVEL
-from lit_xai.reporting.plots.words import in_words
+from lit_xai.reporting.plots.words import capital, in_words
 from lit_xai.reporting.reading import Results
 from lit_xai.reporting.tables import Cell, Column, Row, Table, attack_labels, decimals, mean, number
 
@@ -98,7 +98,9 @@ def regime_means_table(frame: pd.DataFrame, results: Results, attribution: str) 
 
 
 def _subject(results: Results, attribution: str) -> str:
-    return "Accuracy" if attribution == "none" else f"{in_words(results.headline)}, {in_words(attribution)}"
+    if attribution == "none":
+        return "Accuracy"
+    return f"{capital(in_words(results.headline))}, {in_words(attribution)}"
 
 
 def _names(kind: str) -> list[Column]:
@@ -128,7 +130,11 @@ def probability(p: float) -> Cell:
     """Return the cell of a p-value."""
     if math.isnan(p):
         return Cell("–")
-    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", float(p))
+    if p < 0.001:
+        return Cell("< 0.001", float(p))
+    text = f"{p:.3f}"
+    # Rounding must not lift it to the level that it lies below.
+    return Cell(f"< {text}" if p < LEVEL <= float(text) else text, float(p))
 
 
 def _seeds(row: Row) -> str:

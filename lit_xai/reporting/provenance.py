@@ -3,10 +3,10 @@
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from lit_xai.reporting.claims import verdict
+from lit_xai.reporting.claims import as_number, verdict
 from lit_xai.reporting.reading import Results
 from lit_xai.reporting.tables import Cell, Column, Table, number
 
@@ -39,7 +39,7 @@ def facts(card: Mapping[str, Any]) -> list[Fact]:
         Fact("Samples attacked", _count(samples.get("count"))),
         Fact("Images behind the accuracies", _count(samples.get("accuracy_count"))),
         Fact("Batch size", _count(samples.get("batch_size"))),
-        Fact("Seeds", _pairs(card.get("seeds"))),
+        Fact("Seeds", _pairs(card.get("seeds"), _text)),
         Fact("Precision", _text(card.get("precision"))),
         Fact("Device", _pairs(card.get("device"))),
         Fact("Passes through the networks", _pairs(card.get("passes"))),
@@ -48,7 +48,7 @@ def facts(card: Mapping[str, Any]) -> list[Fact]:
         Fact("Versions", _pairs(card.get("versions"))),
     ]
     machine = [
-        *(Fact(f"SHA-256 of the {name} images", str(checksum), code=True) for name, checksum in checksums),
+        *(Fact(f"SHA-256 of the {name} images", _text(checksum), code=True) for name, checksum in checksums),
         Fact("Options of the data", _json(data["init_args"]) if data.get("init_args") else "", code=True),
         Fact("Command", shlex.join(map(str, card.get("command") or [])), code=True),
     ]
@@ -59,13 +59,13 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _pairs(mapping: Mapping[str, Any] | None) -> str:
-    known = {name: value for name, value in (mapping or {}).items() if value is not None}
-    return ", ".join(f"{name} {_count(value)}" for name, value in known.items())
-
-
 def _count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else _text(value)
+
+
+def _pairs(mapping: Mapping[str, Any] | None, worded: Callable[[Any], str] = _count) -> str:
+    known = {name: value for name, value in (mapping or {}).items() if value is not None}
+    return ", ".join(f"{name} {worded(value)}" for name, value in known.items())
 
 
 def _json(value: Any) -> str:
@@ -76,7 +76,7 @@ def settings(card: Mapping[str, Any]) -> dict[str, list[Settings]]:
     """Return the methods of the grid by their kind."""
     return {
         kind: [
-            Settings(name, str(entry["class_path"]), _json(entry.get("init_args") or {}))
+            Settings(name, str(entry["class_path"] or "–"), _json(entry.get("init_args") or {}))
             for name, entry in card[kind].items()
         ]
         for kind in _KINDS
@@ -100,9 +100,9 @@ def checkpoints(results: Results) -> Table:
     for name, entry in results.card["checkpoints"].items():
         texts = (entry.get(key) for key in ("model", "file", "sha256"))
         model, file, checksum = ("–" if text is None else str(text) for text in texts)
-        seed, epoch, steps, parameters = (
-            _whole(entry.get(key)) for key in ("seed", "epoch", "steps", "parameters")
-        )
+        epoch, steps, parameters = (_whole(entry.get(key)) for key in ("epoch", "steps", "parameters"))
+        # A seed is a name to be typed again, without separators.
+        seed = _whole(entry.get("seed"), "d")
         regime = Cell(str(entry.get("regime") or "–"))
         model_cell = Cell(model.rpartition(".")[2])
         cells = [seed, epoch, steps, model_cell, parameters, Cell(file), Cell(checksum)]
@@ -110,8 +110,8 @@ def checkpoints(results: Results) -> Table:
     return Table("The networks: what they are and where their weights were read.", columns, rows)
 
 
-def _whole(value: Any) -> Cell:
-    return Cell(f"{value:,}", value) if isinstance(value, int) else Cell("–")
+def _whole(value: Any, form: str = ",") -> Cell:
+    return Cell(format(value, form), value) if isinstance(value, int) else Cell("–")
 
 
 def attacks(results: Results) -> Table:
@@ -126,9 +126,9 @@ def attacks(results: Results) -> Table:
     rows = [
         [
             Cell(name),
-            Cell(str(entry["class_path"]).rpartition(".")[2]),
+            Cell(str(entry["class_path"]).rpartition(".")[2] or "–"),
             _radius(entry.get("radius")),
-            Cell("yes" if entry.get("needs_gradient") else "no"),
+            Cell({True: "yes", False: "no"}.get(entry.get("needs_gradient"), "–")),
             Cell(", ".join(f"{key} {value}" for key, value in (entry.get("values") or {}).items()) or "–"),
         ]
         for name, entry in results.card["attacks"].items()
@@ -154,7 +154,7 @@ def claims(results: Results) -> Table | None:
     for claim in results.card["claims"]:
         better = {1: True, -1: False}.get(results.direction(str(claim["metric"])))
         names = [Cell(str(claim[key])) for key in ("checkpoint", "attribution", "attack", "metric")]
-        stderr = _number(claim.get("stderr"))
+        stderr = as_number(claim.get("stderr"))
         spread = f"± {number(stderr, 4)}" if math.isfinite(stderr) else ""
         numbers = [_claimed(claim["claimed"]), _claimed(claim["measured"])._replace(note=spread)]
         judged = Cell(verdict(claim, higher_is_better=better))
@@ -163,9 +163,5 @@ def claims(results: Results) -> Table | None:
 
 
 def _claimed(value: Any) -> Cell:
-    found = _number(value)
+    found = as_number(value)
     return Cell(number(found, 4), found if math.isfinite(found) else None)
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan

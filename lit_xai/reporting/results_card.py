@@ -10,9 +10,9 @@ FORMAT = 1
 # What a card may leave out, and how that is read.
 _UNKNOWN: dict[str, dict[str, Any]] = {
     "checkpoints": {"regime": None, "group": None, "seed": None, "epoch": None},
-    "attributions": {},
+    "attributions": {"class_path": ""},
     "attacks": {"class_path": "", "radius": None, "sweep": None, "values": {}},
-    "metrics": {"higher_is_better": None, "description": ""},
+    "metrics": {"class_path": "", "higher_is_better": None, "description": ""},
 }
 
 

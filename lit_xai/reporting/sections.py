@@ -1,6 +1,6 @@
 """The parts of a report, in the order in which they are read."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import NamedTuple
 
 import pandas as pd
@@ -91,7 +91,7 @@ def means(results: Results) -> Section:
     found = [(name, tables.attribution(results, name)) for name in results.attributions]
     first, others = [table for _, table in found[:1]], found[1:]
     texts = ["Every mean stands with its 95 % bootstrap interval; a press on a heading sorts."]
-    folds = [Fold(f"{in_words(name)}: {len(table.rows)} rows", table) for name, table in others]
+    folds = [Fold(f"{in_words(name)}: {_counted(table.rows, 'row')}", table) for name, table in others]
     return Section("means", "All means", texts, [], first, folds)
 
 
@@ -153,9 +153,13 @@ def _by_attribution(
         rows = contrasts.headline_rows(frame, results, name)
         if len(rows):
             subject = "accuracy" if name == "none" else in_words(name)
-            words = contrasts.summary(rows) if "p_holm" in rows else f"{len(rows)} means"
+            words = contrasts.summary(rows) if "p_holm" in rows else _counted(rows, "mean")
             found.append(Fold(f"{subject}: {words}", table(rows, results, name)))
     return found
+
+
+def _counted(found: Sized, word: str) -> str:
+    return f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
 
 
 def _folded(found: list[Fold]) -> tuple[list[tables.Table], list[Fold]]:
@@ -170,8 +174,9 @@ def glossary(results: Results) -> list[tuple[str, str]]:
     """Return the words of the page with what they mean."""
     described: list[tuple[str, str]] = []
     for name, entry in results.card["metrics"].items():
-        turns = {1: " Higher is more robust.", -1: " Lower is more robust.", 0: ""}[results.direction(name)]
-        described.append((in_words(name), f"{entry['description'] or entry.get('class_path', '')}{turns}"))
+        turns = {1: "Higher is more robust.", -1: "Lower is more robust.", 0: ""}[results.direction(name)]
+        path = f"{entry['class_path']}." if entry["class_path"] else ""
+        described.append((in_words(name), f"{entry['description'] or path} {turns}".strip()))
     return described + list(_WORDS.items())
 
 

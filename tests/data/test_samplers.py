@@ -16,7 +16,7 @@ def orders(world_size: int, size: int = 21, epoch: int = 0, seed: int = 0) -> li
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-@pytest.mark.parametrize("size", [21, 20, 3])
+@pytest.mark.parametrize("size", [21, 20, 3, 2, 1])
 def test_evaluation_covers_every_sample_once_without_padding(world_size, size):
     shares = [list(evaluation_order(range(size), world_size, rank)) for rank in range(world_size)]
     assert sorted(chain(*shares)) == list(range(size))

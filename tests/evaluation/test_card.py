@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+from importlib.metadata import version
+
+import pandas as pd
+import pytest
+
+from lit_xai.attacks.exiaa import EXIAA
+from lit_xai.attacks.unattacked import Unattacked
+from lit_xai.callbacks.cost_report import Passes
+from lit_xai.data.embedded_fashion import EmbeddedFashion
+from lit_xai.evaluation import card
+from lit_xai.evaluation.sweep import Sweep, expand
+from tests.evaluation.small import SETTINGS, small_grid, small_plan
+
+OPTIONS = {
+    "attributions": {"saliency": {"class_path": "Saliency", "init_args": {"score": "logit"}}},
+    "attacks": {
+        "random_sign": {"class_path": "RandomSign", "init_args": {"eps": 0.1}},
+        "top_k": {
+            "init_args": {"eps": 0.1, "step_size": 0.03, "steps": 3, "recover": False, "criterion": None}
+        },
+    },
+    "metrics": {"top_k": {"init_args": {"k": 10}}},
+}
+
+
+def test_versions_are_those_that_are_installed():
+    found = card.versions()
+    assert found["torch"] == version("torch")
+    assert found["lit_xai"] == version("lit_xai")
+    assert set(found) > {"python", "captum", "timm", "torchmetrics", "numpy"}
+
+
+def test_data_are_described_with_what_they_hold():
+    data = EmbeddedFashion(max_train=100, max_test=40)
+    found = card.described_data(data)
+    assert found["class_path"] == "lit_xai.data.embedded_fashion.EmbeddedFashion"
+    assert found["init_args"]["max_test"] == 40
+    assert found["sha256"] == {"test": data.checksum("test"), "donors": data.checksum("train")}
+    other = card.described_data(EmbeddedFashion(max_train=100, max_test=40, donor_split="val"))
+    assert other["sha256"]["test"] == found["sha256"]["test"]
+    assert other["sha256"]["donors"] != found["sha256"]["donors"]
+
+
+def test_attributions_and_metrics_are_described_with_all_their_options():
+    grid = small_grid()
+    found = card.described_attributions(grid, OPTIONS)
+    assert found["saliency"] == {
+        "class_path": "lit_xai.attributions.saliency.Saliency",
+        "init_args": {"score": "logit"},
+    }
+    assert found["input_x_gradient"]["init_args"] == {}
+    metrics = card.described_metrics(grid, OPTIONS)
+    assert list(metrics) == ["top_k", "change"]
+    assert metrics["top_k"]["init_args"] == {"k": 10}
+    assert metrics["top_k"]["higher_is_better"] is True
+    assert metrics["change"]["higher_is_better"] is False
+    assert metrics["top_k"]["description"].endswith(".")
+
+
+def test_versions_of_an_attack_say_what_they_are():
+    grid = small_grid()
+    sweep = Sweep({"eps": [0.05, 0.1]}, scaled=["step_size"])
+    attacks, families = expand(grid.attacks, {"top_k": sweep})
+    found = card.described_attacks(grid.with_attacks(attacks), OPTIONS, families)
+    assert list(found) == ["random_sign", "top_k_eps_0_05", "top_k_eps_0_1"]
+    assert found["random_sign"] == {
+        "class_path": "lit_xai.attacks.random_sign.RandomSign",
+        "init_args": {"eps": 0.1},
+        "radius": 0.1,
+        "needs_gradient": False,
+        "sweep": None,
+        "values": {},
+    }
+    swept = found["top_k_eps_0_05"]
+    assert swept["init_args"] == {
+        "eps": 0.05,
+        "step_size": pytest.approx(0.015),
+        "steps": 3,
+        "recover": False,
+        "criterion": None,
+    }
+    assert (swept["radius"], swept["sweep"], swept["values"]) == (0.05, "top_k", {"eps": 0.05})
+    assert swept["needs_gradient"]
+
+
+def test_a_radius_is_what_an_attack_promises():
+    grid = small_grid().with_attacks({"unattacked": Unattacked(), "exiaa": EXIAA()})
+    found = card.described_attacks(grid, {}, {})
+    assert (found["unattacked"]["radius"], found["exiaa"]["radius"]) == (0.0, None)
+
+
+def test_a_card_says_all_but_the_times():
+    plan = small_plan()
+    settings = replace(SETTINGS, data={"class_path": "Noisy", "init_args": {}, "sha256": {"test": "ab"}})
+    cell = {"checkpoint": "natural", "attribution": "saliency", "attack": "top_k", "metric": "top_k"}
+    table = pd.DataFrame([{**cell, "value": 0.4, "stderr": 0.01, "count": 6}])
+    config = {"claims": {"natural": {"saliency/top_k/top_k": 0.41}}, "seed": 0}
+    found = card.content(config, [plan], settings, table, Passes(forward=5, backward=3))
+    assert json.loads(json.dumps(found)) == found
+    assert found["format"] == 1
+    assert found["device"] == {"type": "cpu", "processes": 1}
+    assert found["samples"] == {"split": "test", "count": 12, "accuracy_count": 30, "batch_size": 5}
+    assert found["seeds"] == {"grid": 0, "subset": 0}
+    assert found["checkpoints"] == {"natural": plan.subject.card}
+    assert found["passes"] == {"forward": 5, "backward": 3}
+    claim = {**cell, "claimed": 0.41, "measured": 0.4, "stderr": 0.01, "count": 6}
+    assert found["claims"] == [claim]
+    assert not {"created", "command", "seconds"} & found.keys()
