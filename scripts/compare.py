@@ -22,20 +22,20 @@ class Size:
     Attributes:
         regimes: Stems of `configs/experiments/embedded_*.yaml`.
         training: Options of the training command.
-        evaluation: Stem of `configs/evaluate/*.yaml`.
+        evaluation: Stem of `configs/evaluate/*.yaml`, and more options of the evaluation command.
     """
 
     regimes: tuple[str, ...]
     training: tuple[str, ...]
-    evaluation: str
+    evaluation: tuple[str, ...]
 
 
 SIZES = {
-    "demo": Size(("natural", "pgd", "ig_sum_norm"), (), "quick"),
+    "demo": Size(("natural", "pgd", "ig_sum_norm"), (), ("quick",)),
     "study": Size(
         ("natural", "pgd", "ig_norm", "ig_sum_norm"),
         ("--trainer.max_epochs=6", "--data.init_args.max_train=5000"),
-        "standard",
+        ("standard", "--sweeps={}"),
     ),
 }
 
@@ -68,9 +68,11 @@ def evaluate(size: Size, runs: dict[str, Path]) -> Path:
     from lit_xai.evaluation.cli import evaluated
 
     checkpoints = [f"{regime}={run / 'checkpoints' / 'last.ckpt'}" for regime, run in runs.items()]
+    stem, *options = size.evaluation
     arguments = [
         "-c",
-        f"configs/evaluate/{size.evaluation}.yaml",
+        f"configs/evaluate/{stem}.yaml",
+        *options,
         "--devices",
         "1",
         "--checkpoints",

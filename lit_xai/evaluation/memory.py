@@ -22,13 +22,16 @@ class Memory:
     def __init__(self, *, share: bool = True) -> None:
         self._share = share
         self._clean: dict[str, dict[int, Tensor]] = {}
-        self._methods: dict[str, Attribution] = {}
+        self._name = ""
+        self._method: Attribution | None = None
 
     def method(self, name: str, attribution: Attribution) -> Attribution:
-        """Return an attribution that finds its maps again."""
+        """Return an attribution that finds its maps again, until another one is asked for."""
         if not self._share:
             return attribution
-        return self._methods.setdefault(name, remembering(attribution))
+        if self._method is None or self._name != name:
+            self._name, self._method = name, remembering(attribution)
+        return self._method
 
     def clean(self, name: str, sample_id: Tensor) -> Tensor | None:
         """Return the maps of N samples as they are, (N, C, H, W), on the CPU; None unless all are known."""

@@ -32,9 +32,11 @@ def test_what_is_not_shared_is_not_kept():
     assert memory.method("saliency", method) is method
 
 
-def test_a_method_is_made_once():
+def test_a_method_is_made_once_until_another_is_asked_for():
     memory = Memory()
     found = memory.method("saliency", Saliency())
     assert type(found) is type(remembering(Saliency()))
     assert memory.method("saliency", Saliency()) is found
     assert memory.method("other", Saliency()) is not found
+    # What one attribution remembers is freed before the next one fills its own.
+    assert memory.method("saliency", Saliency()) is not found

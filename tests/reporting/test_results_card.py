@@ -1,6 +1,7 @@
 """The card of an evaluation: what it leaves out, and how its damage is worded."""
 
 import json
+import re
 
 import pytest
 
@@ -61,10 +62,10 @@ def test_the_words_for_a_missing_card(path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "Expecting value: line 1 column 1 (char 0)"),
-        (b'{"format": 1,}', "Illegal trailing comma before end of object: line 1 column 13 (char 12)"),
+        (b"", r"Expecting value: line 1 column 1 \(char 0\)"),
+        (b'{"format": 1,}', "(Illegal trailing comma|Expecting property name) .*line 1 column 1[34] .*"),
         (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-        (b"[" * 100_000, "maximum recursion depth exceeded"),
+        (b"[" * 100_000, "maximum recursion depth exceeded.*"),
     ],
     ids=["empty", "comma", "bytes", "deep"],
 )
@@ -72,11 +73,9 @@ def test_the_words_for_a_damaged_card(path, content, reason):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="damaged") as caught:
         read_card(path)
-    message, _, found = str(caught.value).partition(", which is damaged: ")
-    assert message == f"Expected a readable card.json, but got {path}"
-    # Python words its reasons anew now and then.
-    assert found.split()[0] == reason.split()[0] or found.startswith("Expecting property name")
-    assert "\n" not in found
+    said, _, found = str(caught.value).partition(", which is damaged: ")
+    assert said == f"Expected a readable card.json, but got {path}"
+    assert re.fullmatch(reason, found)
 
 
 def test_a_folder_in_the_place_of_a_card_is_damage(path):
