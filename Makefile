@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-demo: $(READY)  ## Train three regimes on the embedded sample and compare their explanations under attack.
+demo: $(READY)  ## Train three regimes on the embedded sample, attack their explanations, and report the comparison.
 	@$(BIN)/python scripts/compare.py demo
 
 study: $(READY)  ## The same, longer; writes results/study and the README's table.

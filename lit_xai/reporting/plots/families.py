@@ -7,6 +7,8 @@ from lit_xai.reporting.plots.words import attack_words, in_words
 from lit_xai.reporting.reading import Results
 
 CONTROLS = ("RandomSign", "GaussianInjection", "MatchedGaussian")
+# Fields that say which of several equals was taken, such as the donor of an injection: their values are averaged.
+AVERAGED = ("rank",)
 _DIRECTIONS = {1: ", higher is more robust", -1: ", lower is more robust", 0: ""}
 
 
@@ -39,11 +41,12 @@ def swept(results: Results, fields: int) -> list[Family]:
 
     Args:
         results: Of an evaluation.
-        fields: How many were varied at once.
+        fields: How many were varied at once, not counting those of `AVERAGED`: attacks that differ in these
+            alone have the same values.
     """
     found: dict[tuple[str, tuple[str, ...]], Family] = {}
     for name, entry in results.card["attacks"].items():
-        values = entry.get("values") or {}
+        values = {name: value for name, value in (entry.get("values") or {}).items() if name not in AVERAGED}
         if not entry.get("sweep") or len(values) != fields:
             continue
         key = (entry["sweep"], tuple(sorted(values)))

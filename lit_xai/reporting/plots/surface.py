@@ -19,6 +19,9 @@ _UNITS = {"ExplanationChange": " in percent"}
 def surfaces(results: Results) -> list[Plot]:
     """Return a plot for each explanation, family of attacks over two fields, and metric of `METRICS`.
 
+    Donors of an injection (`rank`) that were swept beside are averaged, as Pesce et al. (2025, arXiv
+    2511.10088) do.
+
     Args:
         results: Of an evaluation.
     """
@@ -38,12 +41,15 @@ def _surface(results: Results, attribution: str, family: Family, metric: str) ->
     names = short_names(results.checkpoints)
     matrices = []
     for checkpoint in results.checkpoints:
-        values = np.full((len(up), len(across)), np.nan)
+        found: dict[tuple[int, int], list[float]] = {}
         for attack, varied in family.attacks.items():
             cell = results.cell(checkpoint, attribution, attack, metric)
             if cell is not None:
-                row = len(up) - 1 - up.index(varied[fields[1]])
-                values[row, across.index(varied[fields[0]])] = cell["value"]
+                place = (len(up) - 1 - up.index(varied[fields[1]]), across.index(varied[fields[0]]))
+                found.setdefault(place, []).append(float(cell["value"]))
+        values = np.full((len(up), len(across)), np.nan)
+        for place, means in found.items():
+            values[place] = np.mean(means)
         if np.isfinite(values).any():
             matrices.append(Matrix(names[checkpoint], values))
     if not matrices:
@@ -54,6 +60,9 @@ def _surface(results: Results, attribution: str, family: Family, metric: str) ->
     heading = metric_heading(results, metric, unit)
     figure = tile_plot(matrices, rows, columns, heading=heading)
     title = f"{capital(in_words(metric))} under {in_words(family.name)}: {in_words(attribution)}"
+    donors = len(family.attacks) // (len(across) * len(up))
+    if donors > 1:
+        title += f", mean of {donors} donors"
     told = " ".join(_told(matrix, rows, columns) for matrix in matrices)
     name = slug("surface", attribution, family.name, *sorted(fields), metric)
     return Plot(name, title, f"{title}, over {columns.name} and {rows.name}. {told}", figure)

@@ -34,6 +34,26 @@ def test_words(results, mean):
     assert f"natural: from {low:.1f} at alpha 0.06, k 0.05 to {high:.1f} at alpha 0.15, k 0.6." in plot.alt
 
 
+def test_donors_are_averaged(changed, results, mean):
+    """The two strengths of alpha become two donors of one strength."""
+    renamed = {0.06: 0, 0.15: 1}
+    attacks = {}
+    for name, entry in results.card["attacks"].items():
+        values = entry["values"]
+        if entry["sweep"] == "exiaa":
+            values = {"alpha": 0.1, "k": values["k"], "rank": renamed[values["alpha"]]}
+        attacks[name] = {**entry, "values": values}
+    plots = surfaces(changed(card={**results.card, "attacks": attacks}))
+    assert plots[0].title == "Change under eXIAA: integrated gradients, mean of 2 donors"
+    ends = [
+        mean("natural", "integrated_gradients", f"exiaa_alpha_{alpha}_k_0_6", "change")
+        for alpha in ("0_06", "0_15")
+    ]
+    panel = plots[0].figure.axes[0]
+    assert len(numbers(panel)) == 3
+    assert numbers(panel)[0, 0] == f"{sum(ends) / 2:.1f}"
+
+
 def test_a_cell_that_is_missing_is_a_dash(changed, results):
     table = results.table[results.table.attack != "exiaa_alpha_0_06_k_0_05"]
     assert numbers(surfaces(changed(table=table))[0].figure.axes[0])[0, 2] == NOTHING
