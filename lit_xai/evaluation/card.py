@@ -12,6 +12,7 @@ from lit_xai.attacks.base import Attack
 from lit_xai.attacks.unattacked import Unattacked
 from lit_xai.callbacks.cost_report import Passes
 from lit_xai.data.base import ImageDataModule
+from lit_xai.evaluation.checkpoints import checksum
 from lit_xai.evaluation.grid import Grid
 from lit_xai.evaluation.plan import Plan, Settings
 from lit_xai.metrics.base import SampleMetric
@@ -117,7 +118,7 @@ def described_attacks(
         family, values = families.get(name, (None, {}))
         described = _options(family or name, attack, config.get("attacks", {}))
         result[name] = {
-            "class_path": described["class_path"],
+            **described,
             "init_args": _updated(described["init_args"], attack),
             "radius": _radius(attack),
             "needs_gradient": attack.needs_gradient,
@@ -141,8 +142,26 @@ def described_metrics(grid: Grid, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(name: str, part: object, config: Mapping[str, Any]) -> dict[str, Any]:
-    given = config.get(name) or {}
-    return {"class_path": _path(part), "init_args": dict(given.get("init_args") or {})}
+    given = dict((config.get(name) or {}).get("init_args") or {})
+    # A file that an option names decides as much as the option.
+    files = {text: checksum(Path(text)) for text in _texts(given) if _is_file(text)}
+    return {"class_path": _path(part), "init_args": given, **({"files": files} if files else {})}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in plain values."""
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(inner)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        # Too long for a name, so it is none.
+        return False
 
 
 def _updated(options: Mapping[str, Any], attack: Attack) -> dict[str, Any]:

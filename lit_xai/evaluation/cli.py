@@ -65,25 +65,29 @@ def _data(config: Namespace, given: ImageDataModule | None) -> ImageDataModule:
 
 
 def _settings(
-    config: Namespace,
     options: Mapping[str, Any],
     grid: Grid,
     families: Mapping[str, tuple[str, Mapping[str, float]]],
     data: ImageDataModule,
     fabric: Fabric,
 ) -> Settings:
-    sizes = {name: config[name] for name in ("max_samples", "seed", "batch_size")}
+    parts = options["grid"].get("init_args", {})
+    own = {name: value for name, value in parts.items() if name not in ("attributions", "attacks", "metrics")}
     return Settings(
         environment={
             "versions": card.versions(),
             "type": fabric.device.type,
             "processes": fabric.world_size,
+            "grid": {"class_path": options["grid"]["class_path"], "init_args": own},
         },
-        data={**card.described_data(data), **sizes},
-        attributions=card.described_attributions(grid, options),
-        attacks=card.described_attacks(grid, options, families),
-        metrics=card.described_metrics(grid, options),
-        examples=config.examples,
+        data={
+            **card.described_data(data),
+            **{name: options[name] for name in ("max_samples", "seed", "batch_size")},
+        },
+        attributions=card.described_attributions(grid, parts),
+        attacks=card.described_attacks(grid, parts, families),
+        metrics=card.described_metrics(grid, parts),
+        examples=options["examples"],
     )
 
 
@@ -118,7 +122,7 @@ def _run(config: Namespace, parser: Parser, command: Sequence[str]) -> Path:
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices)
     fabric.launch()
     options = yaml.safe_load(parser.dump(config))
-    settings = _settings(config, options["grid"].get("init_args", {}), grid, families, data, fabric)
+    settings = _settings(options, grid, families, data, fabric)
     subset = Subset(data, config.max_samples, config.seed, config.batch_size)
     plans = [planned(subject, grid, subset, settings) for subject in subjects]
     with _directory(config.output, _name(plans, built.claims), fabric) as output:

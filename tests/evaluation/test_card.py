@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from importlib.metadata import version
@@ -83,6 +84,18 @@ def test_versions_of_an_attack_say_what_they_are():
     }
     assert (swept["radius"], swept["sweep"], swept["values"]) == (0.05, "top_k", {"eps": 0.05})
     assert swept["needs_gradient"]
+
+
+def test_a_file_that_an_option_names_is_known_by_its_content(tmp_path):
+    path = tmp_path / "baseline.png"
+    options = {"saliency": {"init_args": {"inner": [{"baseline": str(path)}], "score": "logit" * 1000}}}
+    found = []
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        found.append(card.described_attributions(small_grid(), {"attributions": options})["saliency"])
+    assert found[0]["init_args"] == found[1]["init_args"]
+    assert found[0]["files"] == {str(path): hashlib.sha256(b"one").hexdigest()}
+    assert found[1]["files"] == {str(path): hashlib.sha256(b"two").hexdigest()}
 
 
 def test_a_radius_is_what_an_attack_promises():
