@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+_PART = ".part"
+
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that a process killed at any moment leaves the old one or the new one.
@@ -14,7 +16,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: If it cannot be written; nothing is left of the attempt.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PART}")
     try:
         with temporary.open("wb") as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
@@ -24,3 +26,9 @@ def write_whole(path: Path, content: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_parts(directory: Path) -> None:
+    """Remove what killed processes left half-written below a directory that nobody else writes to."""
+    for path in directory.rglob(f".*{_PART}"):
+        path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from lit_xai.regimes.scheduled import Scheduled
 from lit_xai.types import Batch
 
 SEED_KEY = "lit_xai_seed"
+TRAINER_KEY = "lit_xai_trainer"
 
 
 class LitClassifier(pl.LightningModule):
@@ -29,7 +30,8 @@ class LitClassifier(pl.LightningModule):
 
     Logs `train/loss`, the regime's parts and `train/accuracy` (of the logits the regime's cross-entropy saw)
     while training; `val/accuracy` and `val/pgd_accuracy`, or `test/...`, on whole splits. Checkpoints hold
-    the global seed that training began with, None if there was none, under `lit_xai_seed`.
+    the global seed that training began with, None if there was none, under `lit_xai_seed`, and the options of
+    the trainer that change the weights under `lit_xai_trainer`.
 
     Args:
         model: Maps pixels in [0, 1], (N, C, H, W), to logits, (N, num_classes).
@@ -114,6 +116,12 @@ class LitClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[SEED_KEY] = self._seed
+        checkpoint[TRAINER_KEY] = {
+            "precision": str(self.trainer.precision),
+            "gradient_clip_val": self.trainer.gradient_clip_val,
+            "gradient_clip_algorithm": str(self.trainer.gradient_clip_algorithm),
+            "accumulate_grad_batches": self.trainer.accumulate_grad_batches,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # After `setup`: a resumed run keeps the seed that it was begun with.

@@ -134,19 +134,10 @@ def train_all() -> None:
 
 def evaluate(config: str, checkpoints: list[str]) -> None:
     """Run the evaluation command and keep its results under the name of its configuration."""
-    from lit_xai.evaluation.cli import evaluate_cli
+    from lit_xai.evaluation.cli import evaluated
 
-    output = Path("runs", f"evaluate_{config}_{int(time.time())}")
-    evaluate_cli(
-        [
-            "-c",
-            f"configs/evaluate/{config}.yaml",
-            "--devices=1",
-            f"--output={output}",
-            "--checkpoints",
-            *checkpoints,
-        ]
-    )
+    file = f"configs/evaluate/{config}.yaml"
+    output = evaluated(["-c", file, "--devices=1", "--checkpoints", *checkpoints])
     for file in ("results.csv", "card.json"):
         shutil.copy(output / file, RESULTS / f"{config}_{file}")
 

@@ -181,11 +181,12 @@ def _interval(difference: pd.Series, level: float) -> str:
 
 def main(checkpoints: Sequence[str]) -> None:
     """Measure everything and write the results and the page."""
-    from lit_xai.evaluation.checkpoints import load_classifier, named
+    from lit_xai.evaluation.checkpoints import load_classifier
+    from lit_xai.evaluation.naming import named_checkpoints
 
     torch.set_num_threads(1)
     parts = []
-    for number, (name, path) in enumerate(named(checkpoints).items()):
+    for number, (name, path) in enumerate(named_checkpoints(checkpoints).items()):
         model = load_classifier(path).model.eval()
         parts.append(measure(model, full=number == 0).assign(model=name))
     samples = pd.concat(parts, ignore_index=True)

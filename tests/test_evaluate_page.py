@@ -107,7 +107,7 @@ def test_the_described_network_is_read_with_its_weights(tmp_path):
         tmp_path / MODEL["weights"],
     )
     (tmp_path / "network.yaml").write_text(yaml.safe_dump(MODEL))
-    found = from_model("mine", tmp_path / "network.yaml").network
+    found = from_model("mine", tmp_path / "network.yaml").load()
     image = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(found.eval()(image), network.eval()(image))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lit_xai.files import write_whole
+from lit_xai.files import remove_parts, write_whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def test_a_process_killed_while_writing_leaves_a_whole_file(tmp_path):
     path = tmp_path / "a"
     write_whole(path, b"0" * 100)
     program = (
-        "import sys; from pathlib import Path; from lit_xai.files import write_whole\n"
+        "import sys; from pathlib import Path; from lit_xai.files import remove_parts, write_whole\n"
         "for turn in range(10**6):\n    write_whole(Path(sys.argv[1]), str(turn % 10) * 5_000_000)"
     )
     for _ in range(3):
@@ -49,3 +49,11 @@ def test_a_process_killed_while_writing_leaves_a_whole_file(tmp_path):
         process.wait()
         content = path.read_bytes()
         assert content == content[:1] * 5_000_000
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name in (".a.csv.17.part", "cells/.b.parquet.3.part", "kept.part", "cells/b.parquet"):
+        (tmp_path / name).touch()
+    remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["b.parquet", "kept.part"]

@@ -507,6 +507,15 @@ def test_a_checkpoint_holds_the_seed_that_training_began_with(tmp_path, monkeypa
     assert stored_seed(tmp_path / "last.ckpt") == seed
 
 
+def test_a_checkpoint_holds_the_trainers_options_that_change_the_weights(tmp_path):
+    options = {"gradient_clip_val": 0.5, "accumulate_grad_batches": 2, "precision": "bf16-mixed"}
+    run = trainer(tmp_path, **options)
+    run.fit(classifier(), TinyData())
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    stored = torch.load(tmp_path / "last.ckpt", weights_only=False)["lit_xai_trainer"]
+    assert stored == {**options, "gradient_clip_algorithm": "None"}
+
+
 def test_a_resumed_run_keeps_its_seed(tmp_path, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "7")
     first = trainer(tmp_path)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lit_xai.callbacks.cost_report import count_passes
+from lit_xai.evaluation.cost import count_passes
 from lit_xai.data.base import ImageDataModule, Split
 from lit_xai.evaluation.grid import Grid
 from lit_xai.evaluation.scores import Row

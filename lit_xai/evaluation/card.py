@@ -1,5 +1,6 @@
 """What an evaluation was: everything that a leaderboard, or a reader, has to know."""
 
+import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -7,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from lightning.fabric import Fabric
 
 from lit_xai.attacks.base import Attack
 from lit_xai.attacks.unattacked import Unattacked
-from lit_xai.callbacks.cost_report import Passes
 from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation.checkpoints import checksum
+from lit_xai.evaluation.code import source_digests
+from lit_xai.evaluation.cost import Passes
 from lit_xai.evaluation.grid import Grid
 from lit_xai.evaluation.plan import Plan, Settings
 from lit_xai.metrics.base import SampleMetric
@@ -52,7 +56,8 @@ def content(
     return {
         "format": FORMAT,
         "versions": settings.environment["versions"],
-        "device": {name: settings.environment[name] for name in ("type", "processes")},
+        "code": settings.environment["code"],
+        "device": settings.environment["device"],
         "precision": "float32",
         "seeds": {"grid": plans[0].grid.seed, "subset": subset.seed},
         "samples": {
@@ -66,7 +71,7 @@ def content(
         "attributions": settings.attributions,
         "attacks": settings.attacks,
         "metrics": settings.metrics,
-        "claims": measure_claims(config["claims"], results),
+        "claims": _plain(measure_claims(config["claims"], results)),
         "passes": vars(passes),
         "config": config,
     }
@@ -85,12 +90,27 @@ def _installed() -> Iterator[tuple[str, str]]:
             yield package, "not installed"
 
 
+def described_device(fabric: Fabric) -> dict[str, Any]:
+    """Describe what numbers are computed on, to the last bit as far as one can say."""
+    device: dict[str, Any] = {"type": fabric.device.type, "processes": fabric.world_size}
+    if fabric.device.type == "cuda":
+        cudnn = torch.backends.cudnn.version()
+        return {
+            **device,
+            "name": torch.cuda.get_device_name(fabric.device),
+            "cuda": torch.version.cuda,
+            "cudnn": cudnn,
+        }
+    return {**device, "name": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
+
+
 def described_data(data: ImageDataModule) -> dict[str, Any]:
     """Describe a data module: its class, its options, and the checksums of what it holds."""
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in data.hparams.items()}
     return {
         "class_path": _path(data),
-        "init_args": {name: value for name, value in options.items() if not name.startswith("_")},
+        "init_args": {
+            name: _plain(value) for name, value in data.hparams.items() if not name.startswith("_")
+        },
         "sha256": {"test": data.checksum("test"), "donors": data.checksum(data.donor_split)},
     }
 
@@ -141,11 +161,27 @@ def described_metrics(grid: Grid, config: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: undefined numbers become null, what is not plain its text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
 def _options(name: str, part: object, config: Mapping[str, Any]) -> dict[str, Any]:
     given = dict((config.get(name) or {}).get("init_args") or {})
-    # A file that an option names decides as much as the option.
-    files = {text: checksum(Path(text)) for text in _texts(given) if _is_file(text)}
-    return {"class_path": _path(part), "init_args": given, **({"files": files} if files else {})}
+    described: dict[str, Any] = {"class_path": _path(part), "init_args": given}
+    # A file that an option names, or a user's own code, decides as much as the option.
+    if files := {text: checksum(Path(text)) for text in _texts(given) if _is_file(text)}:
+        described["files"] = files
+    classes = [described["class_path"], *(text for text in _texts(given) if "." in text)]
+    if code := source_digests(path.rpartition(".")[0] for path in classes):
+        described["code"] = code
+    return described
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Trained classifiers, read back from their files."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,48 +11,6 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lit_xai.data.base import ImageDataModule
 from lit_xai.models.weights import read_plain
 from lit_xai.module import LitClassifier
-
-
-def named(checkpoints: Sequence[str]) -> dict[str, Path]:
-    """Name checkpoint files.
-
-    Args:
-        checkpoints: Paths, or `name=path`. A file of a run directory is named after its experiment and
-            number, any other after its stem.
-
-    Returns:
-        Paths by name, in the same order.
-
-    Raises:
-        FileNotFoundError: If a file does not exist.
-        ValueError: If two have the same name.
-    """
-    result: dict[str, Path] = {}
-    for text in checkpoints:
-        given, path = split_name(text)
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected a checkpoint file, but got {path}, which does not exist.")
-        name = _default_name(path.resolve()) if given is None else given
-        if name in result:
-            raise ValueError(
-                f"Expected one checkpoint for each name, but got two for {name}. Write name=path."
-            )
-        result[name] = path
-    return result
-
-
-def split_name(text: str) -> tuple[str | None, Path]:
-    """Return the name, None if there is none, and the path of `name=path`."""
-    # Lightning's own file names have an equals sign: epoch=2-step=120.ckpt.
-    name, separator, path = ("", "", "") if Path(text).is_file() else text.partition("=")
-    return (name, Path(path)) if separator else (None, Path(text))
-
-
-def _default_name(path: Path) -> str:
-    if path.parent.name != "checkpoints":
-        return path.stem
-    run = f"{path.parents[2].name}/{path.parents[1].name}"
-    return run if path.stem == "last" else f"{run}/{path.stem}"
 
 
 class Stored(NamedTuple):

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +17,25 @@ from lightning.fabric import Fabric
 from lit_xai.command import Parser
 from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation import card
-from lit_xai.evaluation.checkpoints import load_data, named
+from lit_xai.evaluation.checkpoints import load_data
+from lit_xai.evaluation.code import package_digest
 from lit_xai.evaluation.grid import Grid
+from lit_xai.evaluation.naming import named_checkpoints, named_models
 from lit_xai.evaluation.options import evaluation_parser
 from lit_xai.evaluation.output import CARD, claimed
 from lit_xai.evaluation.pieces import Subset
 from lit_xai.evaluation.plan import Plan, Settings, planned
 from lit_xai.evaluation.publishing import publish
-from lit_xai.evaluation.results import write_results
+from lit_xai.evaluation.results import seconds, write_results
 from lit_xai.evaluation.running import Runner
 from lit_xai.evaluation.store import Store, identity
-from lit_xai.evaluation.subjects import Subject, from_checkpoint, from_model, independent, named_models
+from lit_xai.evaluation.subjects import (
+    Subject,
+    check_network,
+    from_checkpoint,
+    from_model,
+    independent,
+)
 from lit_xai.evaluation.sweep import expand
 from lit_xai.evaluation.table import headline
 from lit_xai.files import write_whole
@@ -38,7 +46,7 @@ from lit_xai.reporting.report import write_report
 
 
 def _subjects(config: Namespace) -> list[Subject]:
-    checkpoints, models = named(config.checkpoints), named_models(config.models)
+    checkpoints, models = named_checkpoints(config.checkpoints), named_models(config.models)
     if not checkpoints and not models:
         raise ValueError("Expected at least one of `--checkpoints` or `--models`, but got none.")
     if shared := checkpoints.keys() & models.keys():
@@ -58,7 +66,7 @@ def _under(adversary: PGD | None, subjects: Sequence[Subject]) -> list[Subject]:
 def _data(config: Namespace, given: ImageDataModule | None) -> ImageDataModule:
     if given is not None:
         return given
-    checkpoints = named(config.checkpoints)
+    checkpoints = named_checkpoints(config.checkpoints)
     if not checkpoints:
         raise ValueError("Expected `--data` where there is no checkpoint that names its own, but got none.")
     return load_data(next(iter(checkpoints.values())))
@@ -76,8 +84,8 @@ def _settings(
     return Settings(
         environment={
             "versions": card.versions(),
-            "type": fabric.device.type,
-            "processes": fabric.world_size,
+            "code": package_digest(),
+            "device": card.described_device(fabric),
             "grid": {"class_path": options["grid"]["class_path"], "init_args": own},
         },
         data={
@@ -103,43 +111,75 @@ def _name(plans: Sequence[Plan], claims: Mapping[str, Mapping[str, float]]) -> s
 
 @contextmanager
 def _directory(output: Path | None, name: str, fabric: Fabric) -> Iterator[Path]:
-    """Claim the directory in the first process, for all of them."""
-    if fabric.is_global_zero:
-        with claimed(output, Path("runs"), name) as directory:
-            yield fabric.broadcast(directory)
-    else:
-        yield fabric.broadcast(Path())
+    """Claim the directory in the first process, for all of them.
+
+    Raises:
+        ValueError: If it cannot be claimed; the other processes end without a word.
+    """
+    if not fabric.is_global_zero:
+        found: Path | None = fabric.broadcast(None)
+        if found is None:
+            raise SystemExit(2)
+        yield found
+        return
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(claimed(output, Path("runs"), name))
+        except ValueError:
+            fabric.broadcast(None)
+            raise
+        yield fabric.broadcast(directory)
+
+
+def _devices(config: Namespace) -> Fabric:
+    try:
+        fabric = Fabric(accelerator=config.accelerator, devices=config.devices)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"Expected `accelerator` and `devices` of this machine, but got {config.accelerator} and "
+            f"{config.devices}: {reason[:200]}"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+def _check(config: Namespace) -> None:
+    if config.examples < 0:
+        raise ValueError(f"Expected `examples` of at least 0, but got {config.examples}.")
 
 
 def _run(config: Namespace, parser: Parser, command: Sequence[str]) -> Path:
+    _check(config)
     built = parser.instantiate(config)
     subjects = _under(built.adversary, _subjects(config))
     data = _data(config, built.data)
+    for subject in subjects:
+        check_network(subject, data)
     attacks, families = expand(built.grid.attacks, built.sweeps)
     grid = built.grid.with_attacks(attacks)
     names = [subject.name for subject in subjects]
     check_claims(built.claims, names, grid.attributions, grid.attacks, list(grid.metrics))
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices)
-    fabric.launch()
+    fabric = _devices(config)
     options = yaml.safe_load(parser.dump(config))
     settings = _settings(options, grid, families, data, fabric)
     subset = Subset(data, config.max_samples, config.seed, config.batch_size)
     plans = [planned(subject, grid, subset, settings) for subject in subjects]
     with _directory(config.output, _name(plans, built.claims), fabric) as output:
         store = Store(output / "cells")
-        passes, seconds = Runner(store, fabric).run(plans)
+        passes = Runner(store, fabric).run(plans)
         if fabric.is_global_zero:
             results = write_results(output, plans, store)
             times = {
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "command": list(command),
-                "seconds": seconds,
+                "seconds": {plan.subject.name: seconds(plan, store) for plan in plans},
             }
             content = {**times, **card.content(options, plans, settings, results, passes)}
-            write_whole(output / CARD, json.dumps(content, indent=2) + "\n")
+            write_whole(output / CARD, json.dumps(content, indent=2, allow_nan=False) + "\n")
             sys.stdout.write(_closing_words(results, output, write_report(output)))
             if config.wandb_project is not None:
-                run = publish(output, config.wandb_project, named(config.checkpoints))
+                run = publish(output, config.wandb_project, named_checkpoints(config.checkpoints))
                 sys.stdout.write(f"W&B:     {run}\n")
     return output
 

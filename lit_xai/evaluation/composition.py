@@ -25,12 +25,24 @@ def check_parts(
             metric scores another explanation than the grid's.
         TypeError: If an attack differentiates and an attribution is not differentiable.
     """
-    for part, names in {"attributions": attributions, "attacks": attacks, "metrics": metrics}.items():
+    for part, names in {"attributions": attributions, "metrics": metrics}.items():
         _check_names(part, list(names))
+    check_attacks(attributions, attacks)
     for attribution in attributions.values():
-        _check_attacked(attribution, attacks)
         _check_scored(attribution, metrics)
     _ask_for_controls(metrics)
+
+
+def check_attacks(attributions: Mapping[str, Attribution], attacks: Mapping[str, Attack]) -> None:
+    """Refuse attacks that make no grid with these attributions.
+
+    Raises:
+        ValueError: If a name is not made of lower-case letters, digits and underscores, or there is none.
+        TypeError: If an attack differentiates and an attribution is not differentiable.
+    """
+    _check_names("attacks", list(attacks))
+    for attribution in attributions.values():
+        _check_attacked(attribution, attacks)
 
 
 def _check_names(part: str, names: list[str]) -> None:

@@ -27,10 +27,12 @@ def gathered_table(parts: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
     Returns:
         Rows by group and `sample_id`.
     """
-    tables = [table for share in of_all_processes(parts) for table in share if len(table)]
-    if not tables:
-        return parts[0]
-    whole = pd.concat(tables, ignore_index=True)
+    tables = [table for share in of_all_processes(parts) for table in share]
+    filled = [table for table in tables if len(table)]
+    if not filled:
+        # A process without a share has no table at all.
+        return tables[0]
+    whole = pd.concat(filled, ignore_index=True)
     group = whole.groupby(keys, sort=False).ngroup()
     order = whole.assign(group=group).sort_values(["group", "sample_id"], kind="stable").index
     return whole.loc[order].reset_index(drop=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lit_xai.attacks.base import Attack, run_attack
 from lit_xai.attacks.donors import DonorPool
 from lit_xai.attributions.base import Attribution
-from lit_xai.evaluation.composition import check_parts
+from lit_xai.evaluation.composition import check_attacks, check_parts
 from lit_xai.evaluation.memory import Memory
 from lit_xai.evaluation.scores import Cells, Row, Scores, gathered
 from lit_xai.gate import evaluating, measuring, on_network
@@ -67,7 +67,7 @@ class Grid(nn.Module):
 
     def with_attacks(self, attacks: Mapping[str, Attack]) -> "Grid":
         """Return a copy with other attacks, that has seen no samples."""
-        check_parts(self.attributions, attacks, dict(self.metrics.items()))  # type: ignore[arg-type]
+        check_attacks(self.attributions, attacks)
         grid = copy.copy(self)
         grid.attacks = grid._attacks = dict(attacks)
         grid.reset()

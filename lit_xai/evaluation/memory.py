@@ -17,10 +17,12 @@ class Memory:
     Args:
         share: Whether anything is remembered. Without it the passes of a sample do not depend on what was
             measured before.
+        all_clean: Whether the maps of the images as they are stay when another attribution is asked for.
     """
 
-    def __init__(self, *, share: bool = True) -> None:
+    def __init__(self, *, share: bool = True, all_clean: bool = True) -> None:
         self._share = share
+        self._all_clean = all_clean
         self._clean: dict[str, dict[int, Tensor]] = {}
         self._name = ""
         self._method: Attribution | None = None
@@ -31,6 +33,8 @@ class Memory:
             return attribution
         if self._method is None or self._name != name:
             self._name, self._method = name, remembering(attribution)
+            if not self._all_clean:
+                self._clean.clear()
         return self._method
 
     def clean(self, name: str, sample_id: Tensor) -> Tensor | None:

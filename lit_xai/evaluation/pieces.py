@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, default_collate
 
 from lit_xai.attacks.unattacked import Unattacked
 from lit_xai.attributions.base import check_counts
-from lit_xai.callbacks.cost_report import Passes, count_passes, counting
 from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation.accuracy import accuracy_scores
 from lit_xai.evaluation.agreement import agreement_scores
+from lit_xai.evaluation.cost import Passes, count_passes, counting
 from lit_xai.evaluation.examples import Extremes
 from lit_xai.evaluation.gathering import gathered_table
 from lit_xai.evaluation.grid import Grid

@@ -69,7 +69,8 @@ def planned(subject: Subject, grid: Grid, subset: Subset, settings: Settings) ->
                 grid.seed,
                 settings.attributions[attribution],
                 settings.attacks[attack],
-                dict(settings.metrics),
+                # A list: the first metric chooses the examples, and rows come in this order.
+                list(settings.metrics.items()),
                 settings.examples,
             ),
             grid,
@@ -83,7 +84,7 @@ def planned(subject: Subject, grid: Grid, subset: Subset, settings: Settings) ->
     )
     agreement = None
     if len(grid.attributions) > 1 and any(metric.compares_maps for metric in grid.metrics.values()):
-        parts = (grid.seed, dict(settings.attributions), dict(settings.metrics))
+        parts = (grid.seed, list(settings.attributions.items()), list(settings.metrics.items()))
         agreement = Agreement(identity("agreement", *shared, *parts), grid, subset)
     accuracies = Accuracy(accuracy, subset.data, subject.adversary, subject.noise_seed)
     return Plan(subject, grid, subset, accuracies, cells, agreement)

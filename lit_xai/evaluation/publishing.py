@@ -15,21 +15,18 @@ import pandas as pd
 import wandb
 from PIL import Image
 
-from lit_xai.reporting.comparisons import compare_checkpoints, compare_regimes
+from lit_xai.evaluation.published_tables import CELL, COUNTS, NUMBERS, tables
 from lit_xai.reporting.plots.base import png
 from lit_xai.reporting.plots.gallery import gallery
 from lit_xai.reporting.reading import Results, read
+from lit_xai.reporting.tables import attacks
 from lit_xai.runs import keep_wandb_inside
 
 _FILES = ("results.csv", "samples.parquet", "card.json", "report.html", "results.tex", "comparisons.csv")
 _NOT_CONFIG = ("created", "seconds", "config")
-_ROWS = 64
 _PLOT_WIDTH = 1200
 _LARGE = 10_000_000
 _LONG = 50
-_CELL = ["checkpoint", "attribution", "attack"]
-_COUNTS = ("failed", "excluded")
-_NUMBERS = {"value": "", "low": "_low", "high": "_high", "count": "_count"}
 
 
 def publish(directory: Path, project: str, checkpoints: Mapping[str, Path]) -> Path | str:
@@ -129,13 +126,15 @@ def _log_numbers(run: wandb.Run, results: Results) -> None:
 
 
 def _summary(results: Results) -> Iterator[tuple[str, float]]:
-    rows = [(_key(*(row[name] for name in _CELL)), row) for row in results.table.to_dict("records")]
-    for name, suffix in _NUMBERS.items():
+    rows = [(_key(*(row[name] for name in CELL)), row) for row in results.table.to_dict("records")]
+    for name, suffix in NUMBERS.items():
         for cell, row in rows:
             yield f"{cell}/{_clean(row['metric'])}{suffix}", row[name]
-    # The counts of a cell stand in each of its rows.
-    for cell, row in {tuple(row[name] for name in _CELL): (cell, row) for cell, row in rows}.values():
-        yield from ((f"{cell}/{name}", int(row[name])) for name in _COUNTS)
+    # The counts of a cell stand in each of its rows. An image that is left as it is can fail nothing.
+    can_fail = {*attacks(results), "pgd"}
+    for cell, row in {tuple(row[name] for name in CELL): (cell, row) for cell, row in rows}.values():
+        counts = COUNTS if row["attack"] in can_fail else ("excluded",)
+        yield from ((f"{cell}/{name}", int(row[name])) for name in counts)
 
 
 def _curves(results: Results) -> Iterator[tuple[tuple[str, ...], float, float]]:
@@ -150,9 +149,8 @@ def _curves(results: Results) -> Iterator[tuple[tuple[str, ...], float, float]]:
 
 def _media(directory: Path, results: Results) -> Iterator[tuple[str, Any]]:
     taken: set[str] = set()
-    for name, columns, rows in _tables(results):
-        left_out = f" (first {_ROWS} of {len(rows)})" if len(rows) > _ROWS else ""
-        yield _unique(name + left_out, taken), _table(columns, rows)
+    for name, columns, rows in tables(results):
+        yield _unique(_key(*name.split("/", 1)), taken), _table(columns, rows)
     for section, plots in gallery(results).items():
         for plot in plots:
             picture = Image.open(BytesIO(png(plot, _PLOT_WIDTH)))
@@ -164,38 +162,8 @@ def _media(directory: Path, results: Results) -> Iterator[tuple[str, Any]]:
 
 def _table(columns: list[str], rows: list[list[Any]]) -> wandb.Table:
     taken: set[str] = set()
-    data = [[None if pd.isna(value) else value for value in row] for row in rows[:_ROWS]]
+    data = [[None if pd.isna(value) else value for value in row] for row in rows]
     return wandb.Table([_unique(name, taken) for name in columns], [*data])
-
-
-def _tables(results: Results) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
-    for attribution in ("none", *results.attributions):
-        rows = results.table[results.table["attribution"] == attribution]
-        if len(rows):
-            name = "accuracy" if attribution == "none" else _key("results", attribution[:_LONG])
-            yield name, *_wide(results, rows)
-    for name, compared in {"checkpoints": compare_checkpoints, "regimes": compare_regimes}.items():
-        frame = compared(results).query("metric == @results.headline").sort_values("p_holm", kind="stable")
-        if len(frame):
-            yield f"comparisons/{name}", list(frame.columns), frame.astype(object).to_numpy().tolist()
-
-
-def _wide(results: Results, rows: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
-    """Return columns, and a row for every attack and checkpoint, the strongest attacks at the top."""
-    cells: dict[tuple[str, str], dict[str, dict[Any, Any]]] = {}
-    for row in rows.to_dict("records"):
-        cells.setdefault((row["attack"], row["checkpoint"]), {})[row["metric"]] = row
-    metrics = sorted(set(rows["metric"]), key=[*results.metrics, *rows["metric"]].index)
-    means = rows[rows["metric"] == metrics[0]].groupby("attack", sort=False)["value"].mean()
-    strongest = list((results.direction(metrics[0]) * means).sort_values(kind="stable").index)
-    columns = [name + suffix for name in metrics for suffix in _NUMBERS.values()]
-    data = [
-        [*key, *(found.get(name, {}).get(part) for name in metrics for part in _NUMBERS)]
-        + [next(iter(found.values()))[name] for name in _COUNTS]
-        for key, found in cells.items()
-    ]
-    data.sort(key=lambda row: strongest.index(row[0]) if row[0] in strongest else len(strongest))
-    return ["attack", "checkpoint", *columns, *_COUNTS], data
 
 
 def _artifacts(
@@ -223,7 +191,7 @@ def _facts(results: Results, checkpoint: str) -> dict[str, Any]:
         attack = results.strongest(checkpoint, attribution)
         row = None if attack is None else results.cell(checkpoint, attribution, attack, results.headline)
         if row is not None:
-            numbers = {name: float(row[name]) for name in _NUMBERS if isfinite(row[name])}
+            numbers = {name: float(row[name]) for name in NUMBERS if isfinite(row[name])}
             headline[attribution] = {"attack": attack, **numbers}
     facts = {name: entry.get(name) for name in ("sha256", "regime", "seed")}
     return {**facts, "metric": results.headline, "strongest_attack": headline}

@@ -46,6 +46,11 @@ def write_results(output: Path, plans: Sequence[Plan], store: Store) -> pd.DataF
     return results
 
 
+def seconds(plan: Plan, store: Store) -> float:
+    """Return the time that the pieces of a network took, whenever they were measured."""
+    return round(sum(store.seconds(piece.key) for piece in plan.pieces), 1)
+
+
 def _samples(plans: Sequence[Plan], store: Store) -> Iterator[pd.DataFrame]:
     for plan in plans:
         name = plan.subject.name

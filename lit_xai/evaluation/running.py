@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from tqdm import tqdm
 
-from lit_xai.callbacks.cost_report import Passes
+from lit_xai.evaluation.cost import Passes
 from lit_xai.evaluation.memory import Memory
 from lit_xai.evaluation.plan import Plan
 from lit_xai.evaluation.store import Store, identity
@@ -29,23 +29,20 @@ class Runner:
     def __init__(self, store: Store, fabric: Fabric) -> None:
         self._store = store
         self._fabric = fabric
-        self._prepared: nn.Module | None = None
+        self._prepared: tuple[Plan, nn.Module] | None = None
 
-    def run(self, plans: Sequence[Plan]) -> tuple[Passes, dict[str, float]]:
+    def run(self, plans: Sequence[Plan]) -> Passes:
         """Measure what is missing, say before what it costs, and show the time left.
 
         Args:
             plans: Of networks that the same is measured on.
 
         Returns:
-            The passes of all pieces, found or measured, and the seconds spent on each network, by name.
+            The passes of all pieces, found or measured.
         """
-        missing: set[str] = self._fabric.broadcast(
-            {piece.key for plan in plans for piece in plan.pieces if piece.key not in self._store}
-        )
+        missing: set[str] = self._fabric.broadcast(self._missing(plans))
         costs = self._costs(plans)
         rank_zero_info(_announcement(plans, missing, costs))
-        seconds = {}
         left = set(missing)
         with tqdm(
             total=sum(_both(costs[key]) for key in missing),
@@ -55,12 +52,15 @@ class Runner:
             disable=not self._fabric.is_global_zero or not missing,
         ) as bar:
             for plan in plans:
-                begun = time.monotonic()
                 bar.set_postfix_str(plan.subject.name)
                 self._carry_out(plan, left, costs, bar)
-                seconds[plan.subject.name] = round(time.monotonic() - begun, 1)
-        total = [passes for plan in plans for passes in (costs[piece.key] for piece in plan.pieces)]
-        return Passes(sum(each.forward for each in total), sum(each.backward for each in total)), seconds
+        total = [costs[piece.key] for plan in plans for piece in plan.pieces]
+        return Passes(sum(each.forward for each in total), sum(each.backward for each in total))
+
+    def _missing(self, plans: Sequence[Plan]) -> set[str]:
+        if not self._fabric.is_global_zero:
+            return set()
+        return {piece.key for plan in plans for piece in plan.pieces if piece.key not in self._store}
 
     def _costs(self, plans: Sequence[Plan]) -> dict[str, Passes]:
         """Count, or find, the passes of every piece on all its images, as the first network needs them."""
@@ -68,8 +68,8 @@ class Runner:
         key = identity("passes", [piece.key for piece in first.pieces])
         counted = self._fabric.broadcast(self._store.scores(key) if key in self._store else None)
         if counted is None:
-            self._prepare(first)
-            counted = pd.DataFrame([vars(piece.passes(first.subject.network)) for piece in first.pieces])
+            network = self._prepare(first)
+            counted = pd.DataFrame([vars(piece.passes(network)) for piece in first.pieces])
             if self._fabric.is_global_zero:
                 self._store.write(key, counted, {})
         each = [Passes(int(row["forward"]), int(row["backward"])) for row in counted.to_dict("records")]
@@ -80,32 +80,32 @@ class Runner:
         }
 
     def _carry_out(self, plan: Plan, left: set[str], costs: Mapping[str, Passes], bar: "tqdm[Never]") -> None:
-        memory = Memory()
+        memory = Memory(all_clean=plan.agreement is not None)
         for piece in plan.pieces:
             if piece.key not in left:
                 continue
-            self._prepare(plan)
+            network = self._prepare(plan)
             share = _both(costs[piece.key]) * self._fabric.world_size / piece.images()
 
             def advance(images: int, share: float = share) -> None:
                 # Shares of processes may be uneven.
                 bar.update(min(share * images, (bar.total or 0) - bar.n))
 
-            measured = piece.measure(plan.subject.network, memory, advance)
+            begun = time.monotonic()
+            measured = piece.measure(network, memory, advance)
             if self._fabric.is_global_zero:
                 beside = {} if measured.examples is None else {EXAMPLES: measured.examples}
-                self._store.write(piece.key, measured.scores, beside)
+                self._store.write(piece.key, measured.scores, beside, time.monotonic() - begun)
             left.discard(piece.key)
-        # Only one network at a time is on the device.
-        plan.subject.network.to("cpu")
-        self._prepared = None
 
-    def _prepare(self, plan: Plan) -> None:
-        network = plan.subject.network
-        if self._prepared is not network:
-            network.to(self._fabric.device)
+    def _prepare(self, plan: Plan) -> nn.Module:
+        """Return the network of a plan, with the grid prepared for it; only one at a time is in memory."""
+        if self._prepared is None or self._prepared[0] is not plan:
+            self._prepared = None
+            network = plan.subject.load().to(self._fabric.device)
             plan.grid.prepare(network, plan.subset.data.donors)
-            self._prepared = network
+            self._prepared = (plan, network)
+        return self._prepared[1]
 
 
 def _announcement(plans: Sequence[Plan], missing: set[str], costs: Mapping[str, Passes]) -> str:

@@ -36,7 +36,10 @@ class Store:
         self._directory = directory
 
     def __contains__(self, key: str) -> bool:
-        return self._read(key, _MAIN) is not None
+        table = self._read(key, _MAIN)
+        return table is not None and all(
+            self._read(key, name) is not None for name in table.attrs.get("beside", [])
+        )
 
     def scores(self, key: str) -> pd.DataFrame:
         """Return the scores of a piece.
@@ -44,20 +47,37 @@ class Store:
         Raises:
             KeyError: If it was not measured.
         """
-        table = self._read(key, _MAIN)
-        if table is None:
-            raise KeyError(key)
+        table = self._main(key)
+        table.attrs.clear()
         return table
+
+    def seconds(self, key: str) -> float:
+        """Return the time that a piece took.
+
+        Raises:
+            KeyError: If it was not measured.
+        """
+        return float(self._main(key).attrs.get("seconds", 0.0))
 
     def beside(self, key: str, name: str) -> pd.DataFrame | None:
         """Return a table that was written beside the scores; None if there is none."""
         return self._read(key, name)
 
-    def write(self, key: str, scores: pd.DataFrame, beside: Mapping[str, pd.DataFrame]) -> None:
-        """Write a piece; it exists once its scores do."""
+    def write(
+        self, key: str, scores: pd.DataFrame, beside: Mapping[str, pd.DataFrame], seconds: float = 0.0
+    ) -> None:
+        """Write a piece and the time that it took; it exists once its scores do."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        for name, table in {**beside, _MAIN: scores}.items():
+        main = scores.copy(deep=False)
+        main.attrs = {"beside": list(beside), "seconds": seconds}
+        for name, table in {**beside, _MAIN: main}.items():
             write_whole(self._path(key, name), to_parquet(table))
+
+    def _main(self, key: str) -> pd.DataFrame:
+        table = self._read(key, _MAIN)
+        if table is None:
+            raise KeyError(key)
+        return table
 
     def _read(self, key: str, name: str) -> pd.DataFrame | None:
         path = self._path(key, name)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,18 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import nn
 
-from lit_xai.evaluation.checkpoints import checksum, finished_epochs, load_stored, split_name
+from lit_xai.data.base import ImageDataModule
+from lit_xai.evaluation.checkpoints import (
+    checksum,
+    finished_epochs,
+    load_classifier,
+    load_stored,
+)
+from lit_xai.evaluation.code import source_digests
 from lit_xai.evaluation.training_logs import run_directory, training_log
+from lit_xai.gate import evaluating
 from lit_xai.models.weights import load_weights
-from lit_xai.module import SEED_KEY
+from lit_xai.module import SEED_KEY, TRAINER_KEY
 from lit_xai.regimes.pgd import PGD
 
 _SEEDS = ("seed", "noise_seed")
@@ -30,7 +38,7 @@ class Subject:
 
     Args:
         name: What it is called in every result.
-        network: Maps pixels in [0, 1], (N, C, H, W), to logits, (N, K).
+        load: Returns the network, which maps pixels in [0, 1], (N, C, H, W), to logits, (N, K).
         adversary: Attack behind its adversarial accuracy; None to leave it out.
         noise_seed: Of that attack's draws.
         identity: Checksums that decide its numbers.
@@ -42,7 +50,7 @@ class Subject:
     """
 
     name: str
-    network: nn.Module
+    load: Callable[[], nn.Module]
     adversary: PGD | None
     noise_seed: int
     identity: dict[str, str]
@@ -54,9 +62,9 @@ def from_checkpoint(name: str, path: Path) -> Subject:
     """Return the network of a checkpoint of the training command.
 
     Its group is the name of its regime with a hash of all settings of classifier and data but the seeds, of
-    its epoch and of its steps: two checkpoints are repetitions only if all of that is the same, paths and the
-    warm start included. Its seed is the one that the checkpoint holds, or, if it is older than that, the one
-    in the `config.yaml` of its run directory.
+    the trainer's precision, clipping and accumulation, of its epoch and of its steps: two checkpoints are
+    repetitions only if all of that is the same, paths and the warm start included. Its seed is the one that
+    the checkpoint holds, or, if it is older than that, the one in the `config.yaml` of its run directory.
 
     Args:
         name: Of the subject.
@@ -79,10 +87,10 @@ def from_checkpoint(name: str, path: Path) -> Subject:
     }
     return Subject(
         name,
-        classifier.model,
+        lambda: load_classifier(path).model,
         classifier.adversary,
         classifier.noise_seed,
-        {"sha256": sha256},
+        {"sha256": sha256, **_code(classifier.model)},
         card,
         training_log(path, epoch),
     )
@@ -103,57 +111,37 @@ def from_model(name: str, path: Path) -> Subject:
         FileNotFoundError: If it or the file of weights does not exist.
         ValueError: If it does not describe a network, or the weights are those of another.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a description of a network, but got {path}, which does not exist.")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--model", type=nn.Module, required=True, sub_configs=True)
-    parser.add_argument("--weights", type=Path | None, default=None)
-    try:
-        config = parser.parse_path(path)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            network = parser.instantiate(config).model
-    except (ArgumentError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"Expected a description of a network, but got {path}: {reason[:300]}") from error
-    if config.weights is not None:
-        load_weights(network, path.parent / config.weights)
-    description = json.loads(parser.dump(config, format="json", skip_unset=False))["model"]
-    identity = {"description": _hash(description), "weights": _weights_hash(network)}
+    network, model = _described_network(path)
+    identity = {"description": _hash(model), "weights": _weights_hash(network), **_code(network)}
     card = {
         **_described(path, checksum(path), network),
         **dict.fromkeys(("regime", "group", "seed", "epoch", "steps")),
         "weights_sha256": identity["weights"],
     }
     empty = pd.DataFrame({"epoch": pd.Series(dtype="int64"), "key": pd.Series(dtype="str"), "value": []})
-    return Subject(name, network, None, 0, identity, card, empty)
+    return Subject(name, lambda: _described_network(path)[0], None, 0, identity, card, empty)
 
 
-def named_models(models: Sequence[str]) -> dict[str, Path]:
-    """Name files that describe networks.
-
-    Args:
-        models: Paths, or `name=path`. A file without a name is named after its stem.
-
-    Returns:
-        Paths by name, in the same order.
+def check_network(subject: Subject, data: ImageDataModule) -> None:
+    """Refuse a network that does not take the images or has no logit for one of their classes.
 
     Raises:
-        FileNotFoundError: If a file does not exist.
-        ValueError: If two have the same name.
+        ValueError: If it does not.
     """
-    result: dict[str, Path] = {}
-    for text in models:
-        given, path = split_name(text)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"Expected a description of a network, but got {path}, which does not exist."
-            )
-        name = path.stem if given is None else given
-        if name in result:
-            raise ValueError(f"Expected one model for each name, but got two for {name}. Write name=path.")
-        result[name] = path
-    return result
+    network, (image, *_) = subject.load(), data.images("test")[0]
+    try:
+        with torch.no_grad(), evaluating(network):
+            logits = network(image[None])
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"Expected networks that take images {tuple(image.shape)}, but got {subject.name}: {reason[:200]}"
+        ) from error
+    if logits.ndim != 2 or logits.shape[1] < data.num_classes:
+        raise ValueError(
+            f"Expected networks of at least {data.num_classes} classes, but got {subject.name}, "
+            f"whose logits are {tuple(logits.shape[1:])}."
+        )
 
 
 def independent(subjects: Sequence[Subject]) -> list[Subject]:
@@ -171,6 +159,31 @@ def independent(subjects: Sequence[Subject]) -> list[Subject]:
     ]
 
 
+def _described_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network of a YAML file, and return the description beside."""
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a description of a network, but got {path}, which does not exist.")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--model", type=nn.Module, required=True, sub_configs=True)
+    parser.add_argument("--weights", type=Path | None, default=None)
+    try:
+        config = parser.parse_path(path)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = parser.instantiate(config).model
+    except (ArgumentError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"Expected a description of a network, but got {path}: {reason[:300]}") from error
+    if config.weights is not None:
+        load_weights(network, path.parent / config.weights)
+    return network, json.loads(parser.dump(config, format="json", skip_unset=False))["model"]
+
+
+def _code(network: nn.Module) -> dict[str, str]:
+    """Return checksums of a user's own code, by module."""
+    return source_digests(type(module).__module__ for module in network.modules())
+
+
 def _described(path: Path, sha256: str, network: nn.Module) -> dict[str, Any]:
     return {
         "file": str(path),
@@ -185,7 +198,11 @@ def _snake_case(name: str) -> str:
 
 
 def _settings_hash(content: Mapping[str, Any], epoch: int, steps: int) -> str:
-    settings = [content["hyper_parameters"], content.get("datamodule_hyper_parameters")]
+    settings = [
+        content["hyper_parameters"],
+        content.get("datamodule_hyper_parameters"),
+        content.get(TRAINER_KEY),
+    ]
     return _hash([*map(_without_seeds, settings), epoch, steps])[:8]
 
 

@@ -35,7 +35,8 @@ class Sweep:
         if not self.values:
             raise ValueError("Expected at least one field in `values`, but got none.")
         for name, values in self.values.items():
-            if not values or len(set(values)) < len(values) or not all(map(math.isfinite, values)):
+            plain = not any(isinstance(value, bool) for value in values) and all(map(math.isfinite, values))
+            if not values or len(set(values)) < len(values) or not plain:
                 raise ValueError(f"Expected finite values for `{name}`, each once, but got {values}.")
         _refuse_doubles("fields in `values` and `scaled`, each once", [*self.values, *self.scaled])
 

@@ -12,7 +12,9 @@ from lit_xai.reporting import wording
 from lit_xai.reporting.boards import Board, Place
 from lit_xai.reporting.cards import Unread, shown_path
 from lit_xai.reporting.entries import Mean
+from lit_xai.reporting.isolation import isolated, turning_names, unbroken
 from lit_xai.reporting.page import render
+from lit_xai.reporting.plots.words import metric_words
 from lit_xai.reporting.standings import MARGIN, WIDTH, Row, Scale, claims_table, judged, rows
 from lit_xai.reporting.tables import Table
 
@@ -23,12 +25,14 @@ class View(NamedTuple):
     board: Board
     title: str
     images: str
+    metric: str
     measured: str
     explained: str
     attacks: list[str]
     accuracy_images: str
     conditions: str
     rows: list[Row]
+    names: list[str]
     band: tuple[float, float] | None
     ends: tuple[str, str]
     claims: Table | None
@@ -55,8 +59,9 @@ def page(
         sections.append(("unread", "Cards left out"))
     left_out = [(shown_path(path), reason) for path, reason in unread]
     checkpoints = {place.entry.checksum or id(place.entry) for board in boards for place in board.places}
-    return render(
+    text = render(
         "leaderboard.html.j2",
+        isolated=isolated,
         views=views,
         sections=sections,
         unread=left_out,
@@ -65,6 +70,7 @@ def page(
         width=WIDTH,
         margin=MARGIN,
     )
+    return unbroken(text)
 
 
 def _view(board: Board, title: str, root: str) -> View:
@@ -73,16 +79,26 @@ def _view(board: Board, title: str, root: str) -> View:
         board=board,
         title=title,
         images=wording.images(board),
+        metric=metric_words(board.metric),
         measured=wording.measured(board),
         explained=wording.explained(board),
         attacks=wording.attacks(board),
         accuracy_images=_accuracy_images(board),
         conditions=wording.conditions(board),
         rows=rows(board, root),
+        names=_names(board),
         band=_band(board, scale),
         ends=(scale.text(scale.first), scale.text(scale.last)),
         claims=claims_table(board),
     )
+
+
+def _names(board: Board) -> list[str]:
+    """Return the names in the sentences of a board."""
+    measured = [entry for place in board.places for entry in (place.entry, *place.older)]
+    found = [name for entry in measured for name in turning_names(entry.evaluation.card)]
+    paths = [shown_path(entry.evaluation.path) for entry in measured]
+    return list(dict.fromkeys(found + paths))
 
 
 def _band(board: Board, scale: Scale) -> tuple[float, float] | None:

@@ -19,7 +19,8 @@ class Place(NamedTuple):
         strongest: The headline metric under the attack that lowers robustness most.
         control: The same under the control that belongs to that attack.
         rank: None without a value; equal values share a rank.
-        close: Whether the interval overlaps a leader's, so that the entry is not clearly behind.
+        close: Whether the interval overlaps a leader's or is not known, so that the entry is not clearly
+            behind.
         reason: Why there is no rank.
         older: Other measurements of the same checkpoint under the same conditions.
         conflicts: Where one of them found something else, and how far off.
@@ -214,5 +215,7 @@ def _ranked(places: list[Place]) -> list[Place]:
 
 
 def _overlap(first: Mean | None, second: Mean | None) -> bool:
-    # Comparisons with a bound that is not known are false.
-    return first is not None and second is not None and first.low <= second.high and second.low <= first.high
+    if first is None or second is None:
+        return False
+    # Comparisons with a bound that is not known are false: nothing says then that one is behind.
+    return not (first.high < second.low or second.high < first.low)

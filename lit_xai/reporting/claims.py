@@ -89,33 +89,57 @@ def measure_claims(claims: Mapping[str, Mapping[str, float]], table: pd.DataFram
     return entries
 
 
-def verdict(claim: Mapping[str, Any], *, higher_is_better: bool | None = None) -> str:
-    """Judge one claim.
-
-    A claim is confirmed if it lies within two standard errors of what was measured, or within 0.0005, the
-    rounding of a number with three digits. A standard error that is unknown counts as 0.
+def with_interval(
+    claim: Mapping[str, Any], row: "Mapping[Any, Any] | pd.Series[Any] | None"
+) -> dict[str, Any]:
+    """Return a claim with the 95 % interval of what was measured, where it is known.
 
     Args:
         claim: An entry of `measure_claims`.
+        row: Of `results.csv`, or None. The interval of another mean is not that of the claim's.
+    """
+    if row is None or not math.isclose(as_number(claim.get("measured")), row["value"], rel_tol=1e-6):
+        return dict(claim)
+    return {**claim, "low": float(row["low"]), "high": float(row["high"])}
+
+
+def verdict(claim: Mapping[str, Any], *, higher_is_better: bool | None = None) -> str:
+    """Judge one claim.
+
+    A claim is consistent if it lies within the 95 % interval of what was measured: `low` and `high` of the
+    claim, or else two standard errors to each side. A distance of 0.0005, the rounding of a number with three
+    digits, counts as none; a standard error that is unknown counts as 0.
+
+    Args:
+        claim: An entry of `measure_claims`, which may hold the interval too.
         higher_is_better: Direction of the claim's metric; None if it has none. Accuracy has its own.
 
     Returns:
-        `confirmed`, `better than claimed`, `worse than claimed`, `not measured`; without a direction
+        `consistent`, `better than claimed`, `worse than claimed`, `not measured`; without a direction
         `higher than claimed` or `lower than claimed`.
     """
-    claimed, measured, stderr = (as_number(claim.get(key)) for key in ("claimed", "measured", "stderr"))
+    claimed, measured = (as_number(claim.get(key)) for key in ("claimed", "measured"))
     if not math.isfinite(claimed) or not math.isfinite(measured):
         return "not measured"
+    low, high = _interval(claim, measured)
     difference = measured - claimed
-    tolerance = max(ROUNDING, 2 * stderr) if math.isfinite(stderr) else ROUNDING
     # A difference of exactly 0.0005 may come out a few bits larger.
-    if abs(difference) <= tolerance * (1 + 1e-9):
-        return "confirmed"
+    slack = 1e-9 * max(ROUNDING, high - low)
+    if abs(difference) <= ROUNDING + slack or low - slack <= claimed <= high + slack:
+        return "consistent"
     if claim.get("metric") == "accuracy":
         higher_is_better = True
     if higher_is_better is None:
         return f"{'higher' if difference > 0 else 'lower'} than claimed"
     return f"{'better' if (difference > 0) == higher_is_better else 'worse'} than claimed"
+
+
+def _interval(claim: Mapping[str, Any], measured: float) -> tuple[float, float]:
+    low, high = as_number(claim.get("low")), as_number(claim.get("high"))
+    if math.isfinite(high - low):
+        return low, high
+    stderr = as_number(claim.get("stderr"))
+    return (measured - 2 * stderr, measured + 2 * stderr) if math.isfinite(stderr) else (measured, measured)
 
 
 def as_number(value: Any) -> float:

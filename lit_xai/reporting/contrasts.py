@@ -6,18 +6,25 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lit_xai.reporting.comparisons import LEVEL
-from lit_xai.reporting.plots.words import capital, in_words
+from lit_xai.reporting.plots.words import capital, in_words, metric_words
 from lit_xai.reporting.reading import Results
 from lit_xai.reporting.tables import Cell, Column, Row, Table, attack_labels, decimals, mean, number
 
-_PAIR = [
-    Column("difference", hint="Second minus first, with its 95 % interval."),
-    Column(
-        "effect", hint="The difference over the standard deviation: Cohen's d_z, or Hedges' g for regimes."
-    ),
-    Column("p", hint="Corrected for the number of all comparisons (Holm)."),
+_ALONE = "scored on one only"
+_DECISION = [
+    Column("attack", numeric=False),
+    Column("first → second", numeric=False),
+    Column("difference", hint="Second minus first, with its 95\u00a0% interval, which is not corrected."),
+    Column("p", hint="Corrected (Holm) within its family of tests; in brackets the uncorrected one."),
+    Column("better", numeric=False, hint="Named where the corrected p is below 0.05."),
 ]
-_BETTER = Column("better", numeric=False, hint="Named where the corrected p is below 0.05.")
+_FAMILIES = (
+    "p is corrected (Holm) over the accuracies and the first metric under attack; all other metrics are "
+    "corrected on their own. Intervals are not corrected."
+)
+_EFFECT = Column(
+    "effect", hint="The difference over the standard deviation: Cohen's d_z, or Hedges' g for regimes."
+)
 
 
 def headline_rows(frame: pd.DataFrame, results: Results, attribution: str) -> pd.DataFrame:
@@ -42,16 +49,20 @@ def checkpoint_table(frame: pd.DataFrame, results: Results, attribution: str) ->
     """
     columns = [
         Column("n", hint="Samples scored on both."),
-        Column("alone", hint="Scored on one of them only."),
+        Column(_ALONE, hint="Samples that are excluded, or without a score, on the other network."),
     ]
-    caption = f"{_subject(results, attribution)}: the second checkpoint minus the first, on the same samples."
+    caption = (
+        f"{_subject(results, attribution)}: the second network minus the first, on the n samples scored on "
+        f"both. “{_ALONE.capitalize()}” counts samples that the other network excludes or has no score for. "
+        f"{_FAMILIES}"
+    )
     places, labels = _format(frame, results)
     rows = []
     for row in frame.to_dict("records"):
         count, alone = int(row["n"]), int(row["only_first"]) + int(row["only_second"])
         counts = [Cell(str(count), count), Cell(str(alone), alone)]
-        rows.append([*_difference(row, places, labels), *counts, _better(row)])
-    return Table(caption, [*_names("checkpoint"), *_PAIR, *columns, _BETTER], rows)
+        rows.append([*_decision(row, places, labels), *counts])
+    return Table(caption, [*_DECISION, _EFFECT, *columns], rows, keys=2)
 
 
 def regime_table(frame: pd.DataFrame, results: Results, attribution: str) -> Table:
@@ -63,13 +74,10 @@ def regime_table(frame: pd.DataFrame, results: Results, attribution: str) -> Tab
         attribution: Of all rows.
     """
     column = Column("seeds", numeric=False, hint="Of the first and the second regime.")
-    caption = f"{_subject(results, attribution)}: the second regime minus the first, over seeds."
+    caption = f"{_subject(results, attribution)}: the second regime minus the first, over seeds. {_FAMILIES}"
     places, labels = _format(frame, results)
-    rows = [
-        [*_difference(row, places, labels), Cell(_seeds(row)), _better(row)]
-        for row in frame.to_dict("records")
-    ]
-    return Table(caption, [*_names("regime"), *_PAIR, column, _BETTER], rows)
+    rows = [[*_decision(row, places, labels), Cell(_seeds(row))] for row in frame.to_dict("records")]
+    return Table(caption, [*_DECISION, _EFFECT, column], rows, keys=2)
 
 
 def regime_means_table(frame: pd.DataFrame, results: Results, attribution: str) -> Table:
@@ -82,7 +90,10 @@ def regime_means_table(frame: pd.DataFrame, results: Results, attribution: str) 
     """
     places, labels = _format(frame, results)
     columns = [Column("attack", numeric=False), Column("regime", numeric=False)]
-    columns += [Column("accuracy" if attribution == "none" else in_words(results.headline)), Column("seeds")]
+    columns += [
+        Column("accuracy" if attribution == "none" else metric_words(results.headline)),
+        Column("seeds"),
+    ]
     rows = [
         [
             Cell(labels.get(row["attack"], row["attack"])),
@@ -93,18 +104,14 @@ def regime_means_table(frame: pd.DataFrame, results: Results, attribution: str) 
         for attack in frame["attack"].unique()
         for row in frame[frame["attack"] == attack].to_dict("records")
     ]
-    caption = f"{_subject(results, attribution)}: means over seeds with 95 % intervals of Student's t."
+    caption = f"{_subject(results, attribution)}: means over seeds with 95\u00a0% intervals of Student's t."
     return Table(caption, columns, rows, keys=2)
 
 
 def _subject(results: Results, attribution: str) -> str:
     if attribution == "none":
         return "Accuracy"
-    return f"{capital(in_words(results.headline))}, {in_words(attribution)}"
-
-
-def _names(kind: str) -> list[Column]:
-    return [Column(title, numeric=False) for title in ("attack", f"first {kind}", f"second {kind}")]
+    return f"{capital(metric_words(results.headline))}, {in_words(attribution)}"
 
 
 def _format(frame: pd.DataFrame, results: Results) -> tuple[int, dict[str, str]]:
@@ -113,13 +120,19 @@ def _format(frame: pd.DataFrame, results: Results) -> tuple[int, dict[str, str]]
     return places, {"pgd": "PGD", **attack_labels(results)}
 
 
-def _difference(row: Row, places: int, labels: Mapping[str, str]) -> Iterable[Cell]:
+def _decision(row: Row, places: int, labels: Mapping[str, str]) -> Iterable[Cell]:
     yield Cell(labels.get(row["attack"], row["attack"]))
-    yield Cell(row["first"])
-    yield Cell(row["second"])
+    yield Cell(f"{row['first']} → {row['second']}")
     yield mean({**row, "value": row["difference"]}, places)
+    yield _corrected(row)
+    yield Cell(row["better"] or "–")
     yield _plain(row["effect"], 2)
-    yield probability(row["p_holm"])
+
+
+def _corrected(row: Row) -> Cell:
+    if not row["family"]:
+        return probability(row["p_holm"])._replace(note="" if math.isnan(row["p"]) else "(no difference)")
+    return probability(row["p_holm"])._replace(note=f"({probability(row['p']).text})")
 
 
 def _plain(value: float, places: int) -> Cell:
@@ -139,7 +152,3 @@ def probability(p: float) -> Cell:
 
 def _seeds(row: Row) -> str:
     return f"{int(row['first_seeds'])} + {int(row['second_seeds'])}"
-
-
-def _better(row: Row) -> Cell:
-    return Cell(row["better"] or "–")

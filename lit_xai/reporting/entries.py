@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from lit_xai.reporting.cards import Evaluation
 
 CONTROLS = ("RandomSign", "GaussianInjection", "MatchedGaussian")
@@ -69,6 +71,13 @@ class Entry:
         """Return what the card says about an attack."""
         attack: dict[str, Any] = self.evaluation.card["attacks"][name]
         return attack
+
+    def row(self, attribution: str, attack: str, metric: str) -> "pd.Series[Any] | None":
+        """Return a row of the checkpoint in the table, or None if it has no such row."""
+        table = self.evaluation.table
+        cell = [self.checkpoint, attribution, attack, metric]
+        found = table[(table[["checkpoint", "attribution", "attack", "metric"]] == cell).all(axis=1)]
+        return None if found.empty else found.iloc[0]
 
     def is_control(self, name: str) -> bool:
         """Return whether an attack is a control."""

@@ -3,8 +3,9 @@
 import base64
 from typing import NamedTuple
 
+from lit_xai.reporting.isolation import isolated
 from lit_xai.reporting.plots.samples import Example, example_panels
-from lit_xai.reporting.plots.words import in_words
+from lit_xai.reporting.plots.words import in_words, metric_words
 from lit_xai.reporting.reading import Results
 from lit_xai.reporting.tables import attack_labels, number
 
@@ -37,10 +38,12 @@ class Sample(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The samples of one network and attribution, under its strongest attack."""
+    """The samples of one network and attribution, under its strongest attack, by kind: worst, then best."""
 
-    title: str
-    samples: list[Sample]
+    checkpoint: str
+    attribution: str
+    attack: str
+    kinds: dict[str, list[Sample]]
     is_open: bool
 
 
@@ -51,34 +54,40 @@ def groups(results: Results) -> list[Group]:
         results: What was measured.
     """
     labels = attack_labels(results)
-    found: dict[tuple[str, str, str], list[Sample]] = {}
+    found: dict[tuple[str, str, str], dict[str, list[Sample]]] = {}
     examples = sorted(example_panels(results), key=lambda one: results.attributions.index(one.attribution))
     for example in examples:
         key = (example.checkpoint, example.attribution, example.attack)
-        found.setdefault(key, []).append(_sample(example, labels))
+        kinds = found.setdefault(key, {})
+        kinds.setdefault(example.extreme, []).append(_sample(example, labels))
     return [
         Group(
-            f"{checkpoint}: {in_words(attribution)} under {labels[attack]}",
-            samples,
+            checkpoint,
+            in_words(attribution),
+            labels[attack],
+            kinds,
             is_open=attribution == results.attributions[0],
         )
-        for (checkpoint, attribution, attack), samples in found.items()
+        for (checkpoint, attribution, attack), kinds in found.items()
     ]
 
 
 def _sample(example: Example, labels: dict[str, str]) -> Sample:
     sample = f"sample {example.sample_id}"
-    attack, attribution = labels[example.attack], in_words(example.attribution)
+    attack = labels[example.attack]
+    attribution, metric = (
+        isolated(words, [words]) for words in (in_words(example.attribution), metric_words(example.metric))
+    )
     panels = [
         _panel(example.image, f"Image of {sample}", "image"),
-        _panel(example.map, f"Map of {attribution} on {sample}", "its map"),
+        _panel(example.map, f"Map of {attribution} on {sample}", "map before"),
         _panel(example.image_adv, f"Image of {sample} under {attack}", "attacked"),
-        _panel(example.map_adv, f"Map of {attribution} on {sample} under {attack}", "its map"),
+        _panel(example.map_adv, f"Map of {attribution} on {sample} under {attack}", "map after"),
     ]
     kept = "prediction kept" if example.kept else "prediction changed"
     rank = f"{example.extreme.capitalize()} {example.place}"
     return Sample(
-        f"{rank}: {in_words(example.metric)} {number(example.value, 3)}",
+        f"{rank}: {metric} {number(example.value, 3)}",
         panels,
         f"{sample.capitalize()}: class {example.label}, predicted {example.target}; {kept}.",
     )

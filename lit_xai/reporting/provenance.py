@@ -2,15 +2,21 @@
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from lit_xai.reporting.claims import as_number, verdict
+from lit_xai.reporting.claims import as_number, verdict, with_interval
+from lit_xai.reporting.glossary import TERMS
+from lit_xai.reporting.isolation import isolated
 from lit_xai.reporting.reading import Results
 from lit_xai.reporting.tables import Cell, Column, Table, number
 
 _KINDS = ("attributions", "attacks", "metrics")
+_IMAGES = {"donors": "donor"}
+_CELL = ("checkpoint", "attribution", "attack", "metric")
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Fact(NamedTuple):
@@ -41,14 +47,17 @@ def facts(card: Mapping[str, Any]) -> list[Fact]:
         Fact("Batch size", _count(samples.get("batch_size"))),
         Fact("Seeds", _pairs(card.get("seeds"), _text)),
         Fact("Precision", _text(card.get("precision"))),
-        Fact("Device", _pairs(card.get("device"))),
+        Fact("Device", _device(card.get("device") or {})),
         Fact("Passes through the networks", _pairs(card.get("passes"))),
-        Fact("Seconds", _pairs(card.get("seconds"))),
+        Fact("Time", _pairs(card.get("seconds"), lambda seconds: f"{_count(seconds)} s")),
         Fact("Measured", _text(card.get("created"))),
         Fact("Versions", _pairs(card.get("versions"))),
     ]
     machine = [
-        *(Fact(f"SHA-256 of the {name} images", _text(checksum), code=True) for name, checksum in checksums),
+        *(
+            Fact(f"SHA-256 of the {_IMAGES.get(name, name)} images", _text(checksum), code=True)
+            for name, checksum in checksums
+        ),
         Fact("Options of the data", _json(data["init_args"]) if data.get("init_args") else "", code=True),
         Fact("Command", shlex.join(map(str, card.get("command") or [])), code=True),
     ]
@@ -65,11 +74,21 @@ def _count(value: Any) -> str:
 
 def _pairs(mapping: Mapping[str, Any] | None, worded: Callable[[Any], str] = _count) -> str:
     known = {name: value for name, value in (mapping or {}).items() if value is not None}
-    return ", ".join(f"{name} {worded(value)}" for name, value in known.items())
+    return ", ".join(f"{isolated(name, [name])} {worded(value)}" for name, value in known.items())
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    """Return the kind of device, how many processes it worked in, and whatever else is known."""
+    named = {key: value for key, value in device.items() if value is not None}
+    kind, processes = named.pop("type", None), named.pop("processes", None)
+    count = "" if processes is None else f"{_count(processes)} process{'' if processes == 1 else 'es'}"
+    return ", ".join(part for part in (_text(kind), count, _pairs(named)) if part)
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # As JSON writes them too: a character that turns the text behind it would turn the options around.
+    return _BIDI.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def settings(card: Mapping[str, Any]) -> dict[str, list[Settings]]:
@@ -119,9 +138,9 @@ def attacks(results: Results) -> Table:
     columns = [
         Column("attack", numeric=False),
         Column("class", numeric=False),
-        Column("radius", hint="Largest change of a pixel value in [0, 1]."),
-        Column("gradient", numeric=False, hint="Whether the attack differentiates the network."),
-        Column("varied", numeric=False, hint="What differs within a sweep."),
+        Column("radius", hint=TERMS["radius"]),
+        Column("gradient", numeric=False, hint=TERMS["gradient"]),
+        Column("varied", numeric=False, hint=TERMS["varied"]),
     ]
     rows = [
         [
@@ -148,18 +167,29 @@ def claims(results: Results) -> Table | None:
     """Return the claims against what was measured; None if there are none."""
     if not results.card.get("claims"):
         return None
-    columns = [Column(name, numeric=False) for name in ("checkpoint", "attribution", "attack", "metric")]
+    columns = [Column(name, numeric=False) for name in _CELL]
     columns += [Column(name) for name in ("claimed", "measured", "n")] + [Column("verdict", numeric=False)]
     rows = []
     for claim in results.card["claims"]:
-        better = {1: True, -1: False}.get(results.direction(str(claim["metric"])))
-        names = [Cell(str(claim[key])) for key in ("checkpoint", "attribution", "attack", "metric")]
-        stderr = as_number(claim.get("stderr"))
-        spread = f"± {number(stderr, 4)}" if math.isfinite(stderr) else ""
-        numbers = [_claimed(claim["claimed"]), _claimed(claim["measured"])._replace(note=spread)]
-        judged = Cell(verdict(claim, higher_is_better=better))
-        rows.append([*names, *numbers, _whole(claim.get("count")), judged])
-    return Table("Published numbers against those measured here, with their standard errors.", columns, rows)
+        names = [str(claim[key]) for key in _CELL]
+        row = results.cell(*names)
+        known = with_interval(claim, row)
+        numbers = [_claimed(claim["claimed"]), _claimed(claim["measured"])._replace(note=_spread(known))]
+        better = {1: True, -1: False}.get(results.direction(names[-1]))
+        judged = Cell(verdict(known, higher_is_better=better))
+        rows.append([*map(Cell, names), *numbers, _whole(claim.get("count")), judged])
+    caption = (
+        "Published numbers against those measured here, with 95 % intervals. Consistent: the claim lies "
+        "within the interval, which says little where the samples are few."
+    )
+    return Table(caption, columns, rows)
+
+
+def _spread(claim: Mapping[str, Any]) -> str:
+    low, high, stderr = (as_number(claim.get(key)) for key in ("low", "high", "stderr"))
+    if math.isfinite(high - low):
+        return f"[{number(low, 4)}, {number(high, 4)}]"
+    return f"± {number(stderr, 4)}" if math.isfinite(stderr) else ""
 
 
 def _claimed(value: Any) -> Cell:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lit_xai.reporting.results_card import damage, read_card
-from lit_xai.reporting.summary import COLUMNS
+from lit_xai.reporting.summary import COLUMNS, FLAGS
 
 _CELL = ("checkpoint", "attribution", "attack", "metric")
 _NAMES = {
@@ -34,6 +34,12 @@ _SECTIONS = {
     "second": "attributions",
     "attack": "attacks",
     "metric": "metrics",
+}
+# What is measured beside the grid.
+_BESIDES: dict[str, tuple[str, ...]] = {
+    "attributions": ("none",),
+    "attacks": ("unattacked", "pgd"),
+    "metrics": ("accuracy", *FLAGS),
 }
 _OTHERS = {"examples.parquet": ("kept", "image", "image_adv", "map", "map_adv")}
 
@@ -128,14 +134,14 @@ def read(directory: Path) -> Results:
 
     Raises:
         FileNotFoundError: If the directory or a file is missing.
-        ValueError: If a file is damaged, the card has another format, a file holds a checkpoint that the card
-            does not name, or a sample comes twice.
+        ValueError: If a file is damaged, the card has another format, a file holds a checkpoint, attribution,
+            attack or metric that the card does not name, or a sample comes twice.
     """
     if not directory.is_dir():
         reason = "which is a file" if directory.exists() else "which does not exist"
         raise FileNotFoundError(f"Expected a directory of results, but got {directory}, {reason}.")
     card = read_card(directory / "card.json")
-    frames = {file: _frame(directory / file, card["checkpoints"]) for file in _NAMES}
+    frames = {file: _frame(directory / file, card) for file in _NAMES}
     for file in ("samples.parquet", "agreement.parquet"):
         named = {name: in_order(frames[file][name], card[_SECTIONS[name]]) for name in _NAMES[file]}
         frames[file] = frames[file].assign(**named)
@@ -168,7 +174,7 @@ def read_table(path: Path) -> pd.DataFrame:
         )
 
 
-def _frame(path: Path, checkpoints: Mapping[str, Any]) -> pd.DataFrame:
+def _frame(path: Path, card: Mapping[str, Any]) -> pd.DataFrame:
     """Read and check one file; without rows if it is missing and may be."""
     names, numbers, others = _NAMES[path.name], _NUMBERS[path.name], _OTHERS.get(path.name, ())
     optional = path.name not in ("samples.parquet", "results.csv")
@@ -191,11 +197,20 @@ def _frame(path: Path, checkpoints: Mapping[str, Any]) -> pd.DataFrame:
         raise ValueError(f"Expected numbers in {words[0]} of {path}, but got text. Evaluate again.")
     if unnamed := [name for name in names if frame[name].isna().any()]:
         raise ValueError(f"Expected names in {unnamed[0]} of {path}, but got none in a row. Evaluate again.")
-    if strangers := [name for name in frame["checkpoint"].unique() if name not in checkpoints]:
-        raise ValueError(
-            f"Expected the checkpoints of the card, but got {strangers[0]!r} in {path}. Evaluate again."
-        )
+    _check_known(frame[list(names)], card, path)
     return frame
+
+
+def _check_known(frame: pd.DataFrame, card: Mapping[str, Any], path: Path) -> None:
+    """Refuse what the card does not name: it would be in no table, and nobody would miss it."""
+    for column in frame:
+        section = _SECTIONS.get(str(column))
+        known = {*card.get(section, ()), *_BESIDES.get(section, ())} if section else ()
+        strangers = [name for name in frame[column].unique() if section and name not in known]
+        if strangers:
+            raise ValueError(
+                f"Expected the {section} of the card, but got {strangers[0]!r} in {path}. Evaluate again."
+            )
 
 
 def _empty(names: Sequence[str], numbers: Sequence[str], others: Sequence[str]) -> pd.DataFrame:

@@ -8,13 +8,15 @@ from markupsafe import Markup
 
 from lit_xai.reporting import contrasts, tables
 from lit_xai.reporting.comparisons import regime_means
+from lit_xai.reporting.isolation import isolated, turning_names
 from lit_xai.reporting.panels import Group, groups
 from lit_xai.reporting.plots.base import Plot, svg
 from lit_xai.reporting.plots.gallery import gallery
-from lit_xai.reporting.plots.words import in_words
+from lit_xai.reporting.plots.words import in_words, metric_words
 from lit_xai.reporting.reading import Results
 
 _LONGEST_OPEN = 40
+OPEN_PLOTS, MOST_SUBJECTS = 4, 6
 PARETO, AGREEMENT = "Accuracy and robustness", "Agreement of explanations"
 
 
@@ -26,14 +28,19 @@ class Drawing(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """A table behind a line that opens it."""
+    """A table behind a line that opens it: what it is about, and what it holds."""
 
-    summary: str
+    subject: str
+    holds: str
     table: tables.Table
 
 
 class Section(NamedTuple):
-    """A part of a page: words, then plots, tables, folded tables, and samples."""
+    """A part of a page: words, then plots, tables, folded tables, and samples.
+
+    Attributes:
+        more: What the plots behind the first four show.
+    """
 
     anchor: str
     title: str
@@ -42,6 +49,7 @@ class Section(NamedTuple):
     tables: list[tables.Table]
     folds: list[Fold]
     groups: Sequence[Group] = ()
+    more: str = ""
 
 
 def drawings(plots: Iterable[Plot]) -> list[Drawing]:
@@ -77,9 +85,58 @@ def parts(results: Results, compared: pd.DataFrame, tested: pd.DataFrame) -> lis
         samples(results),
         Section("agreement", AGREEMENT, [], agreement, [], []),
     ]
+    names = turning_names(results.card)
     return [
-        part for part in found if part is not None and any((part.plots, part.tables, part.folds, part.groups))
+        _named(part, names)
+        for part in found
+        if part is not None and any((part.plots, part.tables, part.folds, part.groups))
     ]
+
+
+def _named(part: Section, names: Sequence[str]) -> Section:
+    """Return a part whose names turn nothing around them, and that says what its further plots show."""
+    plots = [plot._replace(title=isolated(plot.title, names)) for plot in part.plots]
+    return part._replace(
+        texts=[isolated(text, names) for text in part.texts],
+        plots=plots,
+        tables=[_upright(table, names) for table in part.tables],
+        folds=[fold._replace(table=_upright(fold.table, names)) for fold in part.folds],
+        more=subjects([plot.title for plot in plots[OPEN_PLOTS:]]),
+    )
+
+
+def _upright(table: tables.Table, names: Sequence[str]) -> tables.Table:
+    if not names:
+        return table
+    rows = [[_cell(cell, names) for cell in row] for row in table.rows]
+    return table._replace(caption=isolated(table.caption, names), rows=rows)
+
+
+def _cell(cell: tables.Cell, names: Sequence[str]) -> tables.Cell:
+    # A name on its own turns nothing in its cell, and is to be copied as it is.
+    return cell if cell.text in names else cell._replace(text=isolated(cell.text, names))
+
+
+def subjects(titles: Sequence[str]) -> str:
+    """Return what plots are about, without the words that all their titles begin with.
+
+    Example:
+        >>> subjects(["Distribution of change: saliency", "Distribution of SSIM: saliency"])
+        'change, SSIM'
+    """
+    parts = [title.partition(":") for title in titles]
+    heads = list(dict.fromkeys(head for head, _, _ in parts))
+    if len(heads) == 1 and len(parts) > 1:
+        heads = list(dict.fromkeys(tail.strip() or head for head, _, tail in parts))
+    words = [head.split(" ") for head in heads]
+    shared = 0
+    if len(words) > 1:
+        while all(len(one) > shared + 1 and one[: shared + 1] == words[0][: shared + 1] for one in words):
+            shared += 1
+    shown = [" ".join(one[shared:]) for one in words]
+    others = len(shown) - MOST_SUBJECTS
+    rest = f" and {others} other{'' if others == 1 else 's'}" if others > 0 else ""
+    return ", ".join(shown[:MOST_SUBJECTS]) + rest
 
 
 def _given(table: tables.Table | None) -> list[tables.Table]:
@@ -90,8 +147,11 @@ def means(results: Results) -> Section:
     """Return the tables of every attribution, the first one open."""
     found = [(name, tables.attribution(results, name)) for name in results.attributions]
     first, others = [table for _, table in found[:1]], found[1:]
-    texts = ["Every mean stands with its 95 % bootstrap interval; a press on a heading sorts."]
-    folds = [Fold(f"{in_words(name)}: {_counted(table.rows, 'row')}", table) for name, table in others]
+    texts = [
+        "Every mean stands with its 95 % interval, but for those that are undefined or of too few samples, "
+        "and for “kept only”. A press on a heading sorts."
+    ]
+    folds = [Fold(in_words(name), _counted(table.rows, "row"), table) for name, table in others]
     return Section("means", "All means", texts, [], first, folds)
 
 
@@ -106,8 +166,8 @@ def comparisons(results: Results, frame: pd.DataFrame) -> Section | None:
         return None
     texts = [
         "Paired t-tests on the samples scored on both networks: what chance could change is the choice of "
-        f"samples, not the training. p is corrected for all {len(frame):,} comparisons (Holm). Shown "
-        f"are the accuracies and {in_words(results.headline)}; the complete table is in comparisons.csv."
+        f"samples, not the training. Shown are the accuracies and {metric_words(results.headline)}; the "
+        f"complete table of {_counted(frame, 'comparison')} is in comparisons.csv."
     ]
     found = _by_attribution(results, frame, contrasts.checkpoint_table)
     return Section("comparisons", "Comparisons of networks", texts, [], *_folded(found))
@@ -130,7 +190,7 @@ def regimes(results: Results, tested: pd.DataFrame) -> Section | None:
     found = _by_attribution(results, averages, contrasts.regime_means_table)
     opened, folds = _folded(found)
     tests = _by_attribution(results, tested, contrasts.regime_table)
-    folds += [Fold(f"Tests, {fold.summary}", fold.table) for fold in tests]
+    folds += [fold._replace(subject=f"Tests, {fold.subject}") for fold in tests]
     return Section("regimes", "Regimes over seeds", texts, [], opened, folds)
 
 
@@ -154,12 +214,12 @@ def _by_attribution(
         if len(rows):
             subject = "accuracy" if name == "none" else in_words(name)
             words = contrasts.summary(rows) if "p_holm" in rows else _counted(rows, "mean")
-            found.append(Fold(f"{subject}: {words}", table(rows, results, name)))
+            found.append(Fold(subject, words, table(rows, results, name)))
     return found
 
 
 def _counted(found: Sized, word: str) -> str:
-    return f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
+    return f"{len(found):,} {word}{'' if len(found) == 1 else 's'}"
 
 
 def _folded(found: list[Fold]) -> tuple[list[tables.Table], list[Fold]]:
@@ -168,25 +228,3 @@ def _folded(found: list[Fold]) -> tuple[list[tables.Table], list[Fold]]:
     while opened < min(2, len(found)) and len(found[opened].table.rows) <= _LONGEST_OPEN:
         opened += 1
     return [fold.table for fold in found[:opened]], found[opened:]
-
-
-def glossary(results: Results) -> list[tuple[str, str]]:
-    """Return the words of the page with what they mean."""
-    described: list[tuple[str, str]] = []
-    for name, entry in results.card["metrics"].items():
-        turns = {1: "Higher is more robust.", -1: "Lower is more robust.", 0: ""}[results.direction(name)]
-        path = f"{entry['class_path']}." if entry["class_path"] else ""
-        described.append((in_words(name), f"{entry['description'] or path} {turns}".strip()))
-    return described + list(_WORDS.items())
-
-
-_WORDS = {
-    "kept": "The prediction on the attacked image is that on the clean one.",
-    "failed": "The attack changed nothing, or changed the prediction too. Its score stays in the means "
-    "and is counted; “kept only” is the mean without such samples.",
-    "excluded": "Misclassified before the attack, or without a donor image. In no mean.",
-    "strongest attack": "The one with the worst mean of the first metric, for each network and attribution.",
-    "95 % interval": "Bootstrap (BCa) over samples: where the mean of other such images would lie.",
-    "effect": "The mean difference over the standard deviation of differences (d_z); for regimes Hedges' g.",
-    "Holm": "A correction of p-values: a single false alarm among all has a chance of 5 % at most.",
-}

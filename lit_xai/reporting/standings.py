@@ -11,7 +11,7 @@ from urllib.parse import quote
 from lit_xai.reporting import wording
 from lit_xai.reporting.boards import Board, Place
 from lit_xai.reporting.cards import shown_path
-from lit_xai.reporting.claims import as_number, verdict
+from lit_xai.reporting.claims import as_number, verdict, with_interval
 from lit_xai.reporting.entries import Entry, Mean
 from lit_xai.reporting.tables import Cell, Column, Table, decimals, number
 
@@ -22,7 +22,7 @@ _VERDICTS = (
     "higher than claimed",
     "not measured",
     "better than claimed",
-    "confirmed",
+    "consistent",
 )
 
 
@@ -187,7 +187,8 @@ def judged(place: Place) -> Iterator[tuple[dict[str, Any], str]]:
         for claim in claims if isinstance(claims, list) else []:
             if _concerns(claim, entry):
                 metric = card["metrics"].get(str(claim.get("metric")), {})
-                yield claim, verdict(claim, higher_is_better=metric.get("higher_is_better"))
+                known = with_interval(claim, entry.row(*_named(claim)))
+                yield known, verdict(known, higher_is_better=metric.get("higher_is_better"))
 
 
 def _concerns(claim: Any, entry: Entry) -> bool:
@@ -205,15 +206,18 @@ def _judged(place: Place) -> Cell:
 def claims_table(board: Board) -> Table | None:
     """Return every claim about a board's checkpoints beside what was measured; None without claims."""
     columns = [Column(name, numeric=False) for name in ("checkpoint", "claim")]
-    columns += [Column(name) for name in ("claimed", "measured", "standard error", "n")]
+    columns += [Column(name) for name in ("claimed", "measured", "from", "to", "n")]
     found = [
         [Cell(place.entry.checkpoint), Cell("/".join(_named(claim)))]
-        + [_claimed(claim.get(name)) for name in ("claimed", "measured", "stderr")]
+        + [_claimed(claim.get(name)) for name in ("claimed", "measured", "low", "high")]
         + [_whole(claim.get("count")), Cell(words)]
         for place in board.places
         for claim, words in judged(place)
     ]
-    caption = "Claims, and what was measured. Confirmed: within two standard errors, or within 0.0005."
+    caption = (
+        "Claims, and what was measured, with the ends of its 95 % interval. Consistent: the claim lies "
+        "within them, which says little where the images are few."
+    )
     return Table(caption, [*columns, Column("verdict", numeric=False)], found) if found else None
 
 

@@ -118,6 +118,26 @@ def _corrected_quantiles(rows: Numbers, sums: Numbers, level: float) -> Numbers:
     return quantiles
 
 
+def wilson_intervals(share: ArrayLike, count: ArrayLike, level: float = LEVEL) -> tuple[Numbers, Numbers]:
+    """Return score intervals of shares (Wilson, 1927, doi:10.1080/01621459.1927.10502953).
+
+    They have a width even where all or none are counted.
+
+    Args:
+        share: Shares in [0, 1], of any shape.
+        count: Their sizes, of the same shape; without any the interval is NaN.
+        level: Of confidence.
+    """
+    mean, size = np.asarray(share, dtype=np.float64), np.asarray(count, dtype=np.float64)
+    normal = special.ndtri((1 + level) / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = (mean + normal**2 / (2 * size)) / (1 + normal**2 / size)
+        spread = np.sqrt(mean * (1 - mean) / size + normal**2 / (4 * size**2))
+        half = normal / (1 + normal**2 / size) * spread
+    # Rounding must not cut off the share itself, nor leave [0, 1].
+    return np.maximum(np.minimum(centre - half, mean), 0.0), np.minimum(np.maximum(centre + half, mean), 1.0)
+
+
 def mean_interval(parts: Moments, level: float = LEVEL) -> tuple[Numbers, Numbers]:
     """Return Student's t intervals of means, NaN for fewer than two numbers."""
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lit_xai.reporting.moments import Integers, Moments, Numbers, moments
-from lit_xai.reporting.statistics import bootstrap_intervals
+from lit_xai.reporting.statistics import bootstrap_intervals, wilson_intervals
 
 CELL = ["checkpoint", "attribution", "attack"]
 FLAGS = ("excluded", "failed")
@@ -27,9 +27,11 @@ def summarize(samples: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFram
 
     Returns:
         The columns of `results.csv`: cells in order of first appearance, their metrics in the order of
-        `metrics`, then of first appearance. `value`, its standard error and its 95 % BCa bootstrap interval
-        are over the samples with a defined score, `count` of them; `kept_value` is over those that did not
-        fail. The order of the samples changes none of these numbers.
+        `metrics`, then of first appearance. `value`, its standard error and its 95 % interval are over the
+        samples with a defined score, `count` of them; `kept_value` is over those that did not fail. The
+        interval is a BCa bootstrap interval; that of a metric whose scores are 0 or 1 in all cells, such as
+        the accuracy, is Wilson's, as a bootstrap of nothing but ones would claim certainty. The order of the
+        samples changes none of these numbers.
     """
     cell, cells = _cells(samples)
     codes, found = pd.factorize(samples["metric"])
@@ -54,7 +56,7 @@ def summarize(samples: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFram
     table["metric"] = [names[place] for place in keys % width]
     for name in FLAGS:
         table[name] = counts[name][keys // width]
-    numbers = _numbers(value[order], np.searchsorted(keys, key[order]), failed, len(keys))
+    numbers = _numbers(value[order], np.searchsorted(keys, key[order]), failed, keys % width)
     return table.assign(**numbers)[COLUMNS]
 
 
@@ -70,10 +72,21 @@ def _cells(samples: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:
     return cell, samples[CELL].iloc[first].astype(str).reset_index(drop=True)
 
 
-def _numbers(scores: Numbers, row: Integers, failed: NDArray[np.bool_], rows: int) -> dict[str, NDArray[Any]]:
-    """Return the columns of means; scores are sorted by their row, then by sample."""
+def _numbers(
+    scores: Numbers, row: Integers, failed: NDArray[np.bool_], metric: Integers
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of means.
+
+    Args:
+        scores: Sorted by their row, then by sample, (N,).
+        row: Of each score, (N,).
+        failed: Which of them failed, (N,).
+        metric: Of each row, (rows,).
+    """
+    rows = len(metric)
     whole, kept = moments(scores, row, rows), moments(scores[~failed], row[~failed], rows)
-    low, high = _intervals(scores, whole)
+    is_share = ~np.isin(metric, metric[row[(scores != 0) & (scores != 1)]])
+    low, high = _intervals(scores, whole, is_share)
     with np.errstate(divide="ignore", invalid="ignore"):
         stderr = whole.deviation / np.sqrt(whole.count)
     return {
@@ -87,11 +100,12 @@ def _numbers(scores: Numbers, row: Integers, failed: NDArray[np.bool_], rows: in
     }
 
 
-def _intervals(scores: Numbers, whole: Moments) -> tuple[Numbers, Numbers]:
-    """Return the bootstrap intervals, those of rows with equally many scores at once."""
+def _intervals(scores: Numbers, whole: Moments, is_share: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+    """Return Wilson's intervals, and the bootstrap's of rows with equally many scores at once."""
     ends = np.full((2, len(whole.count)), np.nan)
+    ends[:, is_share] = wilson_intervals(whole.mean[is_share], whole.count[is_share])
     start = np.cumsum(whole.count) - whole.count
-    for count in np.unique(whole.count):
-        rows = np.flatnonzero(whole.count == count)
+    for count in np.unique(whole.count[~is_share]):
+        rows = np.flatnonzero((whole.count == count) & ~is_share)
         ends[:, rows] = bootstrap_intervals(scores[start[rows] + np.arange(count)[:, None]])
     return ends[0], ends[1]

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from lit_xai.reporting.plots.words import attack_words, in_words
+from lit_xai.reporting.glossary import TERMS, direction_words
+from lit_xai.reporting.isolation import isolated
+from lit_xai.reporting.plots.words import attack_words, family_words, in_words, metric_words
 from lit_xai.reporting.reading import Results
 
 _DECIMALS = 3
@@ -96,14 +98,17 @@ def _count(value: float) -> Cell:
 
 def attack_labels(results: Results) -> dict[str, str]:
     """Return what the page calls every attack: words, or the names themselves if words would merge two."""
-    labels = {name: attack_words(name, results.card["attacks"][name]) for name in results.attacks}
+    labels = {}
+    for name, entry in results.card["attacks"].items():
+        family = str(entry.get("sweep") or name)
+        labels[name] = isolated(attack_words(name, entry), [name, family, family_words(family)])
     return labels if len(set(labels.values())) == len(labels) else {name: name for name in labels}
 
 
 def accuracy(results: Results) -> Table | None:
     """Return the accuracies of every checkpoint and its headline metric under its strongest attacks.
 
-    None if the results hold no accuracies.
+    None if the results hold no accuracies. The two rest on different samples: the counts stand with each.
     """
     found = results.table[results.table["attribution"] == "none"]
     if found.empty:
@@ -111,21 +116,21 @@ def accuracy(results: Results) -> Table | None:
     kinds = list(dict.fromkeys(zip(found["attack"], found["metric"], strict=True)))
     columns = [Column("checkpoint", numeric=False)]
     columns += [Column(_accuracy_title(*kind)) for kind in kinds]
-    columns += [Column("n", hint="Images classified.")]
-    columns += [
-        Column(f"{in_words(name)}: {in_words(results.headline)}", hint="Under the strongest attack.")
-        for name in results.attributions
-    ]
+    columns += [Column("n (accuracy)", hint=TERMS["n (accuracy)"])]
+    metric = metric_words(results.headline)
+    for name in results.attributions:
+        columns += [Column(f"{in_words(name)}: {metric}", hint=_hint(results, results.headline))]
+        columns += [Column("strongest attack", numeric=False, hint=TERMS["strongest attack"])]
     rows = [_accuracy_row(results, checkpoint, kinds) for checkpoint in results.checkpoints]
     caption = (
-        f"Share of images classified correctly, and mean {in_words(results.headline)} under the strongest "
-        "attack on each attribution, with 95 % intervals."
+        f"Share of images classified correctly, and mean {metric} under the strongest attack on each "
+        "attribution over the samples that were attacked, with 95 % intervals."
     )
     return Table(caption, columns, rows)
 
 
 def _accuracy_title(attack: str, metric: str) -> str:
-    return in_words(metric) if attack == "unattacked" else f"{_known(attack)} {in_words(metric)}"
+    return metric_words(metric) if attack == "unattacked" else f"{_known(attack)} {metric_words(metric)}"
 
 
 def _known(attack: str) -> str:
@@ -146,10 +151,12 @@ def _under_strongest(results: Results, checkpoint: str) -> Iterable[Cell]:
         attack = results.strongest(checkpoint, attribution)
         row = results.cell(checkpoint, attribution, attack, results.headline) if attack else None
         if attack is None or row is None:
-            yield Cell("–")
+            yield from (Cell("–"), Cell("–"))
             continue
         cell = mean(row, decimals([row["low"]], [row["high"]]))
-        yield cell._replace(note=f"{cell.note}\n{labels[attack]}".strip())
+        counts = f"n={int(row['count'])}, {int(row['failed'])} failed, {int(row['excluded'])} excluded"
+        yield cell._replace(note=f"{cell.note}\n{counts}".strip())
+        yield Cell(labels[attack])
 
 
 def attribution(results: Results, name: str, metrics: list[str] | None = None) -> Table:
@@ -169,29 +176,40 @@ def attribution(results: Results, name: str, metrics: list[str] | None = None) -
     }
     records = table.to_dict("records")
     rows = {(row["attack"], row["checkpoint"], row["metric"]): row for row in records}
-    labels = attack_labels(results)
+    labels, attacked = attack_labels(results), attacks(results)
     body = [
-        [Cell(labels[attack]), Cell(checkpoint), *_means(rows, attack, checkpoint, places)]
+        [
+            Cell(labels[attack]),
+            Cell(checkpoint),
+            *_means(rows, attack, checkpoint, places, attacked=attack in attacked),
+        ]
         for attack in results.attacks
         for checkpoint in results.checkpoints
         if any((attack, checkpoint, metric) in rows for metric in chosen)
     ]
     columns = [Column("attack", numeric=False), Column("checkpoint", numeric=False)]
-    columns += [Column(in_words(metric), hint=_hint(results, metric)) for metric in chosen]
-    columns += [Column(title, hint=hint) for title, hint in _COUNTS.items()]
+    columns += [Column(metric_words(metric), hint=_hint(results, metric)) for metric in chosen]
+    columns += [Column(title, hint=TERMS[title]) for title in ("kept only", "n", "failed", "excluded")]
     return Table(_caption(results, name, chosen), columns, body, keys=2)
 
 
-_COUNTS = {
-    "kept only": "The first metric over the samples whose attack did not fail.",
-    "n": "Samples in the means.",
-    "failed": "Attacks that changed nothing or changed the prediction; they stay in the means.",
-    "excluded": "Samples misclassified before the attack, or without a donor; they are in no mean.",
-}
+def attacks(results: Results) -> list[str]:
+    """Return the attacks of the card that change the image."""
+    entries = results.card["attacks"].items()
+    return [
+        name
+        for name, entry in entries
+        if name != "unattacked" and not str(entry["class_path"]).endswith(".Unattacked")
+    ]
 
 
 def _means(
-    rows: Mapping[tuple[Any, Any, Any], Row], attack: str, checkpoint: str, places: Mapping[str, int]
+    rows: Mapping[tuple[Any, Any, Any], Row],
+    attack: str,
+    checkpoint: str,
+    places: Mapping[str, int],
+    *,
+    attacked: bool,
 ) -> list[Cell]:
     found = [rows.get((attack, checkpoint, metric)) for metric in places]
     first = next(row for row in found if row is not None)
@@ -200,21 +218,22 @@ def _means(
         Cell("–") if row is None else mean(row, digits, count)
         for row, digits in zip(found, places.values(), strict=True)
     ]
-    digits = next(iter(places.values()))
-    kept = float(first["kept_value"])
-    kept_cell = Cell(number(kept, digits), _finite(kept), f"n={int(first['kept_count'])}")
-    return [*cells, kept_cell, *(_count(first[name]) for name in ("count", "failed", "excluded"))]
+    kept, failed = Cell("–"), Cell("–")
+    if attacked:
+        value, digits = float(first["kept_value"]), next(iter(places.values()))
+        kept = Cell(number(value, digits), _finite(value), f"n={int(first['kept_count'])}")
+        failed = _count(first["failed"])
+    return [*cells, kept, _count(first["count"]), failed, _count(first["excluded"])]
 
 
 def _hint(results: Results, metric: str) -> str:
     described = str(results.card["metrics"].get(metric, {}).get("description") or "")
-    turns = {1: "Higher is more robust.", -1: "Lower is more robust.", 0: ""}[results.direction(metric)]
-    return f"{described} {turns}".strip()
+    return f"{described} {direction_words(results, metric)}".strip()
 
 
 def _caption(results: Results, name: str, metrics: list[str]) -> str:
     sentences = [f"Means of {in_words(name)} with 95 % intervals, by attack and checkpoint."]
     for sign, word in ((1, "Higher"), (-1, "Lower")):
-        if names := [in_words(metric) for metric in metrics if results.direction(metric) == sign]:
+        if names := [metric_words(metric) for metric in metrics if results.direction(metric) == sign]:
             sentences.append(f"{word} is more robust: {', '.join(names)}.")
     return " ".join(sentences)

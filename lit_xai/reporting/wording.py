@@ -8,6 +8,8 @@ from typing import Any
 
 from lit_xai.reporting.boards import Board
 from lit_xai.reporting.entries import CONTROLS, is_unattacked, short_class
+from lit_xai.reporting.isolation import isolated
+from lit_xai.reporting.plots.words import metric_words
 
 UNKNOWN = "\N{EN DASH}"
 _CLASS_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -27,7 +29,12 @@ def data_name(board: Board) -> str:
 def title(board: Board) -> str:
     """Return what is explained, and on how many images."""
     count = board.conditions["samples"]["count"]
-    return f"{board.first.attribution} on {count} images of {data_name(board)}"
+    name, data = (isolated(text, [text]) for text in (board.first.attribution, data_name(board)))
+    return f"{name} on {_counted(count)} of {data}"
+
+
+def _counted(images: Any) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
 
 
 def distinct(titles: list[str]) -> list[str]:
@@ -43,13 +50,13 @@ def distinct(titles: list[str]) -> list[str]:
 def images(board: Board) -> str:
     """Return how many images were attacked."""
     samples = board.conditions["samples"]
-    return f"{samples['count']} images of the {samples['split']} split"
+    return f"{_counted(samples['count'])} of the {samples['split']} split"
 
 
 def measured(board: Board) -> str:
     """Return the headline metric and its direction."""
     robust = {1: "higher is more robust", -1: "lower is more robust", 0: "without a direction"}
-    return f"{board.metric} ({robust[board.direction]})"
+    return f"{metric_words(board.metric)} ({robust[board.direction]})"
 
 
 def explained(board: Board) -> str:

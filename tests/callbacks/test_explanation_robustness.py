@@ -207,7 +207,7 @@ def test_the_cost_is_printed_first(tmp_path, caplog, stage):
     with caplog.at_level(logging.INFO, logger="lightning.pytorch.utilities.rank_zero"):
         getattr(run, stage)(classifier(adversary=None), TinyData())
     when = "after every 3 epoch(s)" if stage == "fit" else "once"
-    # Five passes of one image forward and two backward: see test_cost_report.
+    # Five passes of one image forward and two backward: see test_cost.
     expected = (
         f"Explanation robustness {when}: 6 images, at most 30 forward and 12 backward passes of one image."
     )

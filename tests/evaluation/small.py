@@ -20,7 +20,7 @@ from lit_xai.regimes.pgd import PGD
 from tests.conftest import tiny_network
 
 SETTINGS = Settings(
-    environment={"versions": {"torch": "1"}, "type": "cpu", "processes": 1},
+    environment={"versions": {"torch": "1"}, "code": "ef", "device": {"type": "cpu", "processes": 1}},
     data={"sha256": "ab", "max_samples": 12, "seed": 0, "batch_size": 5},
     attributions={"saliency": {"class_path": "A"}, "input_x_gradient": {"class_path": "B"}},
     attacks={"random_sign": {"class_path": "RandomSign"}, "top_k": {"class_path": "TopK", "eps": 0.1}},
@@ -59,7 +59,8 @@ def small_grid() -> Grid:
 def small_subject(name: str = "natural", seed: int = 0) -> Subject:
     empty = pd.DataFrame({"epoch": [], "key": [], "value": []})
     adversary = PGD(eps=0.1, step_size=0.05, steps=3)
-    return Subject(name, tiny_network(seed), adversary, 0, {"sha256": f"{seed}"}, {"file": name}, empty)
+    network = tiny_network(seed)
+    return Subject(name, lambda: network, adversary, 0, {"sha256": f"{seed}"}, {"file": name}, empty)
 
 
 def small_plan(subject: Subject | None = None, **changes) -> Plan:

@@ -1,16 +1,20 @@
 import hashlib
 import json
+import math
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from lightning.fabric import Fabric
 
 from lit_xai.attacks.exiaa import EXIAA
 from lit_xai.attacks.unattacked import Unattacked
-from lit_xai.callbacks.cost_report import Passes
 from lit_xai.data.embedded_fashion import EmbeddedFashion
 from lit_xai.evaluation import card
+from lit_xai.evaluation.cost import Passes
 from lit_xai.evaluation.sweep import Sweep, expand
 from tests.evaluation.small import SETTINGS, small_grid, small_plan
 
@@ -113,7 +117,7 @@ def test_a_card_says_all_but_the_times():
     found = card.content(config, [plan], settings, table, Passes(forward=5, backward=3))
     assert json.loads(json.dumps(found)) == found
     assert found["format"] == 1
-    assert found["device"] == {"type": "cpu", "processes": 1}
+    assert (found["code"], found["device"]) == ("ef", {"type": "cpu", "processes": 1})
     assert found["samples"] == {"split": "test", "count": 12, "accuracy_count": 30, "batch_size": 5}
     assert found["seeds"] == {"grid": 0, "subset": 0}
     assert found["checkpoints"] == {"natural": plan.subject.card}
@@ -121,3 +125,33 @@ def test_a_card_says_all_but_the_times():
     claim = {**cell, "claimed": 0.41, "measured": 0.4, "stderr": 0.01, "count": 6}
     assert found["claims"] == [claim]
     assert not {"created", "command", "seconds"} & found.keys()
+    undefined = card.content(config, [plan], settings, table.assign(value=math.nan), Passes())
+    assert undefined["claims"][0]["measured"] is None
+
+
+def test_a_device_is_described_with_what_it_can():
+    found = card.described_device(Fabric(accelerator="cpu", devices=1))
+    assert (found["type"], found["processes"]) == ("cpu", 1)
+    assert found["name"].endswith(torch.backends.cpu.get_cpu_capability())
+
+
+def test_what_is_not_plain_is_described_by_its_text():
+    class Odd(EmbeddedFashion):
+        def __init__(self) -> None:
+            super().__init__(max_train=100, max_test=40)
+            self.hparams.update({"paths": [Path("a"), (1.5, math.inf)], "kind": {"of": Path("b")}})
+
+    found = card.described_data(Odd())["init_args"]
+    assert found["paths"] == ["a", [1.5, None]]
+    assert found["kind"] == {"of": "b"}
+
+
+def test_the_code_of_a_users_own_class_is_known_by_its_content(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"top_k": {"init_args": {"inner": {"class_path": "my_own_steps.Steps"}}}}
+    found = []
+    for text in ("class Steps: ...", "class Steps: pass"):
+        (tmp_path / "my_own_steps.py").write_text(text)
+        found.append(card.described_attacks(small_grid(), {"attacks": options}, {})["top_k"]["code"])
+    assert [list(code) for code in found] == [["my_own_steps"]] * 2
+    assert found[0] != found[1]

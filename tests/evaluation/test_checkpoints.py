@@ -11,7 +11,7 @@ import torch
 
 from lit_xai.cli import train_cli
 from lit_xai.data.embedded_fashion import EmbeddedFashion
-from lit_xai.evaluation.checkpoints import checksum, load_classifier, load_data, named
+from lit_xai.evaluation.checkpoints import checksum, load_classifier, load_data
 from lit_xai.models.small import SmallCNN
 from lit_xai.module import LitClassifier
 from lit_xai.regimes.natural import Natural
@@ -63,57 +63,6 @@ def touch(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     return path
-
-
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [
-        ("runs/natural/3/checkpoints/last.ckpt", "natural/3"),
-        ("runs/natural/3/checkpoints/best.ckpt", "natural/3/best"),
-        ("runs/natural/3/checkpoints/epoch=2-step=120.ckpt", "natural/3/epoch=2-step=120"),
-        ("weights/natural.ckpt", "natural"),
-        ("weights/last.ckpt", "last"),
-        ("weights/natural.v2.ckpt", "natural.v2"),
-        ("weights/epoch=2.ckpt", "epoch=2"),
-    ],
-)
-def test_a_file_is_named_after_its_place(tmp_path, place, name):
-    path = touch(tmp_path / place)
-    assert named([str(path)]) == {name: path}
-
-
-def test_a_relative_file_is_named_after_its_place(tmp_path, monkeypatch):
-    touch(tmp_path / "runs/natural/3/checkpoints/last.ckpt")
-    monkeypatch.chdir(tmp_path / "runs/natural/3/checkpoints")
-    assert named(["last.ckpt"]) == {"natural/3": Path("last.ckpt")}
-
-
-def test_a_given_name_stands_before_any_other(tmp_path):
-    paths = [touch(tmp_path / "runs/natural/1/checkpoints" / name) for name in ("last.ckpt", "step=9.ckpt")]
-    found = named([f"b={paths[0]}", f"a={paths[1]}"])
-    assert list(found.items()) == [("b", paths[0]), ("a", paths[1])]
-
-
-def test_refuses_two_of_one_name(tmp_path):
-    first, second = touch(tmp_path / "a/net.ckpt"), touch(tmp_path / "b/net.ckpt")
-    with pytest.raises(
-        ValueError, match=r"one checkpoint for each name, but got two for net\. Write name=path"
-    ):
-        named([str(first), str(second)])
-    assert named([str(first), f"other={second}"]) == {"net": first, "other": second}
-
-
-@pytest.mark.parametrize("text", ["gone.ckpt", "name=gone.ckpt"])
-def test_refuses_a_file_that_does_not_exist(tmp_path, monkeypatch, text):
-    monkeypatch.chdir(tmp_path)
-    match = r"Expected a checkpoint file, but got gone\.ckpt, which does not exist"
-    with pytest.raises(FileNotFoundError, match=match):
-        named([text])
-
-
-def test_refuses_a_directory(tmp_path):
-    with pytest.raises(FileNotFoundError, match="which does not exist"):
-        named([str(tmp_path)])
 
 
 def test_a_classifier_comes_back(trained_file):

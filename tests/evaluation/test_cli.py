@@ -195,3 +195,68 @@ def test_data_from_a_directory_is_described(runs, config, tmp_path):
     assert card["data"]["class_path"] == "lit_xai.data.fashion_mnist.FashionMNIST"
     assert card["data"]["init_args"]["data_dir"] == str(tmp_path)
     assert card["command"][0] == "evaluate.py"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--accelerator=abacus"], "Expected `accelerator` and `devices` of this machine, but got abacus"),
+        (["--devices=0"], "Expected `accelerator` and `devices` of this machine, but got cpu and 0"),
+        (["--examples=-1"], "Expected `examples` of at least 0, but got -1."),
+        (["--max_samples=0"], "Expected `max_samples` of at least 1, but got 0."),
+        (["--claims={embedded_natural/1: {none/unattacked/acuracy: 1}}"], "Expected the metric of a claim"),
+        (["--sweeps={top_k: {values: {eps: [0.1]}}}"], "Expected `sweeps` of random_sign, but got top_k."),
+    ],
+)
+def test_a_wrong_option_is_one_line_before_anything_is_measured(
+    runs, config, tmp_path, capsys, options, words
+):
+    files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / "out")]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        evaluate_cli(["-c", config, *FEW, *files, *options])
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {words}")
+    assert not (tmp_path / "out" / "cells").exists()
+
+
+def test_networks_need_data_and_one_of_two_options(config, tmp_path, capsys):
+    (tmp_path / "net.yaml").write_text("model: {class_path: lit_xai.models.small.SmallCNN}")
+    for options, words in {
+        (): "Expected at least one of `--checkpoints` or `--models`, but got none.",
+        ("--models", str(tmp_path / "net.yaml")): "Expected `--data` where there is no checkpoint",
+    }.items():
+        with pytest.raises(SystemExit):
+            evaluate_cli(["-c", config, *options])
+        assert capsys.readouterr().err.startswith(f"error: {words}")
+
+
+def test_one_adversary_for_all(runs, config, tmp_path):
+    (tmp_path / "net.yaml").write_text("model: {class_path: lit_xai.models.small.SmallCNN}")
+    files = ["--checkpoints", checkpoint(runs, "natural"), "--models", str(tmp_path / "net.yaml")]
+    options = ["--adversary.eps=1.0", "--adversary.step_size=0.5", "--adversary.steps=3", "--max_samples=4"]
+    evaluate_cli(["-c", config, *FEW, *files, *options, "--output", str(tmp_path / "out")])
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    accuracy = results[results.attack == "pgd"].set_index("checkpoint")
+    assert list(accuracy.index) == ["embedded_natural/1", "net"]
+    assert accuracy.value["embedded_natural/1"] < 0.1
+    assert accuracy["count"].tolist() == [60, 60]
+
+
+def test_a_finished_evaluation_is_made_again_from_its_cells(runs, config, tmp_path, caplog):
+    files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / "out")]
+    before = {}
+    for _ in range(2):
+        caplog.clear()
+        caplog.set_level("INFO")
+        evaluate_cli(["-c", config, *FEW, *files])
+        found = {
+            path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.*") if path.suffix != ".json"
+        }
+        assert before in ({}, found)
+        before = found
+    assert "1 cells, 1 of them found" in caplog.text
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["seconds"]["embedded_natural/1"] > 0

@@ -26,6 +26,8 @@ def test_tables_are_sorted_by_group_and_sample(monkeypatch):
 def test_a_process_without_samples_adds_nothing(monkeypatch):
     monkeypatch.setattr(gathering, "of_all_processes", lambda own: [own, [table("ssim", [])], []])
     assert gathered_table([table("ssim", [3])], ["metric"]).sample_id.tolist() == [3]
+    monkeypatch.setattr(gathering, "of_all_processes", lambda own: [own, [table("ssim", [])]])
+    assert list(gathered_table([], ["metric"])) == ["metric", "sample_id", "value"]
 
 
 def test_nothing_at_all_has_the_columns():

@@ -32,6 +32,16 @@ def test_what_is_not_shared_is_not_kept():
     assert memory.method("saliency", method) is method
 
 
+def test_clean_maps_go_with_their_attribution_if_nothing_compares_them():
+    memory = Memory(all_clean=False)
+    memory.method("saliency", Saliency())
+    memory.keep_clean("saliency", torch.tensor([0]), torch.ones(1, 1, 2, 2))
+    memory.method("saliency", Saliency())
+    assert memory.clean("saliency", torch.tensor([0])) is not None
+    memory.method("other", Saliency())
+    assert memory.clean("saliency", torch.tensor([0])) is None
+
+
 def test_a_method_is_made_once_until_another_is_asked_for():
     memory = Memory()
     found = memory.method("saliency", Saliency())

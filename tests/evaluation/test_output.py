@@ -9,17 +9,27 @@ from lit_xai.evaluation.output import claimed
 ROOT = Path(__file__).parents[2]
 
 
+def stop(output, runs) -> Path:
+    """Begin an evaluation that is stopped after its card was written."""
+    evaluation = claimed(output, runs, "a")
+    found = evaluation.__enter__()
+    (found / "card.json").write_text("{}")
+    (found / "cells").mkdir(exist_ok=True)
+    (found / "cells" / ".a.scores.parquet.17.part").touch()
+    assert not evaluation.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    return found
+
+
 def test_a_new_directory_is_made_in_the_runs(tmp_path):
     with claimed(None, tmp_path, "a") as first:
-        (first / "card.json").touch()
+        pass
     with claimed(None, tmp_path, "a") as second:
         pass
     assert [first, second] == [tmp_path / "evaluate" / "1", tmp_path / "evaluate" / "2"]
 
 
 def test_what_was_stopped_is_continued_by_the_same_settings_only(tmp_path, capsys):
-    with claimed(None, tmp_path, "a") as stopped:
-        pass
+    stopped = stop(None, tmp_path)
     with claimed(None, tmp_path, "b") as other:
         pass
     assert other == tmp_path / "evaluate" / "2"
@@ -27,6 +37,7 @@ def test_what_was_stopped_is_continued_by_the_same_settings_only(tmp_path, capsy
     with claimed(None, tmp_path, "a") as again:
         pass
     assert again == stopped
+    assert not list(again.rglob("*.part"))
     assert capsys.readouterr().out == f"Continuing the evaluation in {stopped}.\n"
 
 
@@ -65,9 +76,16 @@ def test_a_file_is_no_directory(tmp_path):
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "out"):
         with (
-            pytest.raises(ValueError, match="Expected a directory for `output`, but got"),
+            pytest.raises(ValueError, match="Expected a directory for `output` to write to, but got"),
             claimed(output, tmp_path, "a"),
         ):
+            raise AssertionError
+
+
+def test_a_directory_that_cannot_be_made_or_written_to_is_refused():
+    for output in (None, Path("/proc/self")):
+        message = "Expected a directory for `output` to write to, but got /proc"
+        with pytest.raises(ValueError, match=message), claimed(output, Path("/proc"), "a"):
             raise AssertionError
 
 
@@ -95,6 +113,7 @@ def test_one_process_at_a_time(tmp_path):
         raise AssertionError
     with claimed(None, tmp_path, "a") as other:
         assert other != held
+    assert other.parent == held.parent
     holder.kill()
     holder.wait()
     # A killed process holds nothing.

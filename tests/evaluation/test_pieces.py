@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from lit_xai.callbacks.cost_report import Passes, count_passes, counting
+from lit_xai.evaluation.cost import Passes, count_passes, counting
 from lit_xai.evaluation.memory import Memory
 from lit_xai.types import Batch
 from tests.evaluation.small import small_plan
@@ -10,13 +10,13 @@ from tests.evaluation.small import small_plan
 @pytest.fixture
 def plan():
     plan = small_plan()
-    plan.grid.prepare(plan.subject.network, plan.subset.data.donors)
+    plan.grid.prepare(plan.subject.load(), plan.subset.data.donors)
     return plan
 
 
 def measured(plan, piece):
     done = []
-    return piece.measure(plan.subject.network, Memory(), done.append), done
+    return piece.measure(plan.subject.load(), Memory(), done.append), done
 
 
 def test_the_subset_is_stratified_and_the_same_every_time(plan):
@@ -36,11 +36,11 @@ def test_accuracies_are_those_of_the_whole_split(plan):
     assert set(result.scores.attack) == {"unattacked", "pgd"}
     assert result.examples is None
     # The image, the steps of the search, and the attacked image.
-    assert plan.accuracy.passes(plan.subject.network) == Passes(forward=5, backward=3)
+    assert plan.accuracy.passes(plan.subject.load()) == Passes(forward=5, backward=3)
 
 
 def test_a_cell_has_the_scores_that_the_whole_grid_gives(plan):
-    network, grid = plan.subject.network, plan.grid
+    network, grid = plan.subject.load(), plan.grid
     for batch in plan.subset:
         grid.update(network, batch)
     whole = grid.records()
@@ -68,13 +68,13 @@ def test_a_cell_shows_its_extremes_by_the_first_metric(plan):
 def test_the_passes_of_a_cell_are_those_of_one_image(plan):
     cell = plan.cells[1]
     batch = next(iter(plan.subset))
-    expected = count_passes(plan.grid, plan.subject.network, batch, {("saliency", "top_k")})
-    assert cell.passes(plan.subject.network) == expected
+    expected = count_passes(plan.grid, plan.subject.load(), batch, {("saliency", "top_k")})
+    assert cell.passes(plan.subject.load()) == expected
     assert expected.forward > 5
 
 
 def test_clean_maps_are_made_once_for_all_pieces(plan):
-    network = plan.subject.network
+    network = plan.subject.load()
     memory = Memory()
     plan.cells[1].measure(network, memory, lambda _: None)
     with counting(network) as again:
@@ -89,7 +89,7 @@ def test_clean_maps_are_made_once_for_all_pieces(plan):
 
 
 def test_the_agreement_is_between_the_maps_of_the_cells(plan):
-    network = plan.subject.network
+    network = plan.subject.load()
     memory = Memory()
     for cell in plan.cells[::2]:
         cell.measure(network, memory, lambda _: None)

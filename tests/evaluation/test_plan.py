@@ -36,8 +36,10 @@ def test_pieces_come_in_order():
         ({"examples": 3}, [0, 5]),
         ({"data": {**SETTINGS.data, "seed": 1}}, []),
         ({"data": {**SETTINGS.data, "batch_size": 6}}, []),
-        ({"environment": {**SETTINGS.environment, "processes": 2}}, []),
-        ({"environment": {**SETTINGS.environment, "type": "cuda"}}, []),
+        ({"metrics": dict(reversed(SETTINGS.metrics.items()))}, [0]),
+        ({"attributions": dict(reversed(SETTINGS.attributions.items()))}, [0, 1, 2, 3, 4]),
+        ({"environment": {**SETTINGS.environment, "device": {"type": "cpu", "processes": 2}}}, []),
+        ({"environment": {**SETTINGS.environment, "code": "00"}}, []),
         ({"environment": {**SETTINGS.environment, "versions": {"torch": "2"}}}, []),
     ],
 )

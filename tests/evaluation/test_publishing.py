@@ -134,8 +134,10 @@ def test_the_summary_holds_every_mean_with_its_interval_and_counts(published):
         cell = f"{row['checkpoint']}/{row['attribution']}/{row['attack']}"
         for name, key in {"value": "", "low": "_low", "high": "_high", "count": "_count"}.items():
             expected[f"{cell}/{row['metric']}{key}"] = row[name]
-        expected |= {f"{cell}/{name}": row[name] for name in ("failed", "excluded")}
-    assert len(expected) == 2 * (2 * 13 * (5 * 4 + 2) + 2 * (4 + 2))
+        # What is not attacked cannot fail.
+        counts = ("excluded",) if row["attack"] == "unattacked" else ("failed", "excluded")
+        expected |= {f"{cell}/{name}": row[name] for name in counts}
+    assert len(expected) == 2 * (2 * 13 * (5 * 4 + 2) + 2 * (4 + 2)) - 2 * 3
     assert summary(run) == pytest.approx(expected)
 
 
@@ -186,18 +188,21 @@ def test_tables_have_a_row_for_every_attack_and_checkpoint_the_strongest_first(p
         for metric in found.metrics:
             cell = found.cell(row["checkpoint"], "saliency", row["attack"], metric)
             assert [row[metric], row[f"{metric}_high"]] == pytest.approx([cell["value"], cell["high"]])
-            assert (row["failed"], row["excluded"]) == (cell["failed"], cell["excluded"])
+            assert row["excluded"] == cell["excluded"]
+            # What is not attacked cannot fail.
+            still = row["attack"] == "unattacked"
+            assert np.isnan(row["failed"]) if still else row["failed"] == cell["failed"]
     means = table.groupby("attack", sort=False)["top_k"].mean()
     assert means.is_monotonic_increasing
     assert means.index[-1] == "unattacked"
     assert len(tables(run)["accuracy"]) == 4
 
 
-def test_comparisons_are_those_of_the_headline_metric_the_surest_first(published):
+def test_comparisons_are_those_of_the_headline_metric_and_the_accuracies_the_surest_first(published):
     _, run, _ = published
     table = tables(run)["comparisons/checkpoints"]
-    assert set(table["metric"]) == {"top_k"}
-    assert len(table) == 2 * 13
+    assert set(table["metric"]) == {"top_k", "accuracy"}
+    assert len(table) == 2 * 13 + 2
     assert table["p_holm"].dropna().is_monotonic_increasing
 
 
@@ -208,20 +213,60 @@ def test_regimes_of_several_seeds_are_compared(place):
     )
     table = tables(publish(results, "p", {}))["comparisons/regimes"]
     assert set(zip(table["first"], table["second"], strict=True)) == {("a", "b")}
-    assert len(table) == 13
+    assert len(table) == 13 + 2
 
 
-def test_no_table_is_longer_than_64_rows(place):
+def test_no_table_is_longer_than_64_rows_and_none_is_lost(place):
     names = tuple(f"run{number}" for number in range(16))
     results = write_results(place / "results", names, attributions=("saliency",), samples=4)
     found = tables(publish(results, "p", {}))
-    assert {name: len(table) for name, table in found.items()} == {
-        "accuracy": 32,
-        "results/saliency (first 64 of 208)": 64,
-        f"comparisons/checkpoints (first 64 of {16 * 15 // 2 * 13})": 64,
+    means = [f"results/saliency ({number} of 4)" for number in range(1, 5)]
+    assert [len(found[name]) for name in means] == [64, 64, 64, 16]
+    rows = [(row["attack"], row["checkpoint"]) for name in means for row in found[name].to_dict("records")]
+    assert set(rows) == {(attack, name) for attack in read(results).attacks for name in names}
+    assert found[means[0]]["attack"].iloc[0] == "exiaa_alpha_0_15_k_0_6"
+    # 120 pairs; 13 attacks and two accuracies.
+    assert len(found["left out"]) == 1
+    (lost,) = found["left out"].to_dict("records")
+    pairs = {
+        name: len(table) for name, table in found.items() if name.startswith("comparisons/checkpoints (")
     }
-    strongest = found["results/saliency (first 64 of 208)"]["attack"].iloc[0]
-    assert strongest == "exiaa_alpha_0_15_k_0_6"
+    assert set(pairs.values()) == {64}
+    assert lost == {
+        "table": "comparisons/checkpoints", "rows": 120 * 15, "left_out": 120 * 15 - sum(pairs.values())
+    }  # fmt: skip
+    assert len(found) == 20 + 1
+
+
+def test_the_means_of_regimes_are_published(place):
+    groups = {name: (name[0], int(name[1])) for name in ("a0", "a1", "b0", "b1")}
+    results = write_results(
+        place / "results", tuple(groups), attributions=("saliency",), groups=groups, samples=5
+    )
+    table = tables(publish(results, "p", {}))["regimes"]
+    assert set(table["metric"]) == {"top_k", "accuracy"}
+    chosen = (table["metric"] == "accuracy") & (table["attack"] == "pgd") & (table["group"] == "a")
+    means = [read(results).cell(name, "none", "pgd", "accuracy")["value"] for name in ("a0", "a1")]
+    assert table[chosen]["value"].tolist() == pytest.approx([np.mean(means)])
+    assert set(table["seeds"]) == {2}
+
+
+def test_claims_are_published_with_their_interval_and_verdict(place):
+    cell = {"checkpoint": "natural", "attribution": "none", "attack": "unattacked", "metric": "accuracy"}
+    results = write_results(place / "results", ("natural",), attributions=("saliency",), samples=5)
+    row = read(results).cell(*cell.values())
+    measured = {"measured": row["value"], "stderr": row["stderr"], "count": int(row["count"])}
+    claims = [{**cell, **measured, "claimed": row["value"] + step} for step in (0.001, 0.5)]
+    card = json.loads((results / "card.json").read_text())
+    (results / "card.json").write_text(json.dumps({**card, "claims": claims}))
+    table = tables(publish(results, "p", {}))["claims"]
+    assert table["verdict"].tolist() == ["consistent", "worse than claimed"]
+    assert table["low"].tolist() == pytest.approx([row["low"]] * 2)
+    assert table["high"].tolist() == pytest.approx([row["high"]] * 2)
+
+
+def test_without_seeds_and_claims_there_are_no_such_tables(published):
+    assert not {"regimes", "claims", "left out"} & set(tables(published[1]))
 
 
 def test_plots_are_pictures_with_their_text_as_caption(published):
@@ -369,7 +414,9 @@ def test_names_are_published_whatever_they_are(place):
     table = read(results).table
     cells = table.drop_duplicates(["checkpoint", "attribution", "attack"])
     numbers = table[["value", "low", "high", "count"]].notna().to_numpy().sum()
-    assert len(found) == numbers + 2 * len(cells)
+    # An image that is left as it is can fail nothing.
+    still = (cells["attack"] == "unattacked").sum()
+    assert len(found) == numbers + 2 * len(cells) - still
     for name in MARKUP:
         if "\\" not in name:
             row = read(results).cell(name, "../<b>'模型", "unattacked", "top_k")
@@ -380,9 +427,9 @@ def test_names_are_published_whatever_they_are(place):
     assert all(name.isascii() and name.replace("-", "").replace("_", "").isalnum() for name in models)
     assert "evaluation" not in models
     assert {path.relative_to(place).parts[0] for path in files(place)} == {"results", "runs"}
-    (table,) = [table for key, table in tables(run).items() if key.startswith("results/__/<b>'模型 (")]
-    assert len(table) == 64
-    assert set(table["checkpoint"]) == set(names)
+    parts = [table for key, table in tables(run).items() if key.startswith("results/__/<b>'模型 (")]
+    assert [len(table) for table in parts] == [64, 64, len(names) * 13 - 128]
+    assert {name for table in parts for name in table["checkpoint"]} == set(names)
 
 
 def test_curves_of_names_that_look_alike_stay_apart(place):

@@ -35,6 +35,15 @@ def test_a_piece_is_found_as_it_was_written(tmp_path):
         again.scores("b")
 
 
+def test_a_piece_that_lost_what_stood_beside_is_missing(tmp_path):
+    store = Store(tmp_path)
+    store.write("a", SCORES, {"examples": SCORES}, seconds=1.5)
+    assert store.seconds("a") == 1.5
+    assert store.scores("a").attrs == {}
+    (tmp_path / "a.examples.parquet").unlink()
+    assert "a" not in store
+
+
 def test_the_scores_are_written_last(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr("lit_xai.evaluation.store.write_whole", lambda path, _: written.append(path.name))

@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lit_xai.cli import train_cli
+from lit_xai.data.embedded_fashion import EmbeddedFashion
 from lit_xai.evaluation.subjects import (
     _weights_hash,
+    check_network,
     from_checkpoint,
     from_model,
     independent,
-    named_models,
 )
 from lit_xai.models.small import SmallCNN
 from lit_xai.models.zoo import TimmClassifier, TorchvisionClassifier
@@ -96,10 +97,10 @@ def image(channels: int = 1, size: int = 28) -> torch.Tensor:
 def test_a_checkpoint_is_its_network_and_what_is_known_of_it(trained):
     subject = from_checkpoint("natural", trained)
     state = torch.load(trained, weights_only=True)["state_dict"]
-    assert subject.network.state_dict().keys() == {
+    assert subject.load().state_dict().keys() == {
         name.removeprefix("model.") for name in state if name.startswith("model.")
     }
-    for name, value in subject.network.state_dict().items():
+    for name, value in subject.load().state_dict().items():
         assert torch.equal(value, state[f"model.{name}"])
     assert (subject.name, subject.noise_seed) == ("natural", 7)
     assert subject.adversary == PGD(eps=0.1, step_size=0.01, steps=3)
@@ -314,8 +315,8 @@ def test_copies_of_one_repetition_have_no_group(trained, changed):
 
 def test_a_description_is_a_network(described):
     subject = from_model("mine", path := described({"model": SMALL}))
-    assert isinstance(subject.network, SmallCNN)
-    assert subject.network.features[0].out_channels == 4
+    assert isinstance(subject.load(), SmallCNN)
+    assert subject.load().features[0].out_channels == 4
     assert (subject.name, subject.adversary, subject.noise_seed) == ("mine", None, 0)
     assert subject.training.columns.tolist() == ["epoch", "key", "value"]
     assert subject.training.empty
@@ -344,7 +345,7 @@ def test_names_of_files_are_relative_to_the_description(described, tmp_path, end
     save_file(weights, place) if ending == "safetensors" else torch.save(weights, place)
     path = described({"model": "small.yaml", "weights": place.name}, "sub/network.yaml")
     subject = from_model("mine", path.relative_to(tmp_path))
-    assert torch.equal(subject.network(image()), network(image()))
+    assert torch.equal(subject.load()(image()), network(image()))
     assert subject.card["file"] == "sub/network.yaml"
     assert Path.cwd() == tmp_path
 
@@ -360,7 +361,7 @@ def test_a_network_of_a_library_with_its_published_weights(described, tmp_path, 
         arguments["weights"] = str(tmp_path / "weights.pth")
     content = {"model": model} if inside else {"model": model, "weights": "weights.pth"}
     subject = from_model("mine", described(content))
-    assert torch.equal(subject.network.eval()(image(3, 32)), network(image(3, 32)))
+    assert torch.equal(subject.load().eval()(image(3, 32)), network(image(3, 32)))
     assert subject.card["model"] == f"lit_xai.models.zoo.{kind.__name__}"
 
 
@@ -373,7 +374,7 @@ def test_a_class_of_the_users_own(described, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     own = {"class_path": "own_network.Own", "init_args": {"width": 3}}
     subject = from_model("mine", described({"model": own}))
-    assert subject.network(image()).shape == (2, 3)
+    assert subject.load()(image()).shape == (2, 3)
     assert subject.card["model"] == "own_network.Own"
     assert subject.card["parameters"] == 784 * 3 + 3
     del sys.modules["own_network"]
@@ -386,7 +387,7 @@ def test_weights_that_no_file_gives_are_the_same_every_time(described):
     expected = torch.manual_seed(2).get_state()
     second = from_model("mine", path)
     assert torch.equal(torch.get_rng_state(), expected)
-    assert torch.equal(first.network(image()), second.network(image()))
+    assert torch.equal(first.load()(image()), second.load()(image()))
     assert first.identity == second.identity
 
 
@@ -483,22 +484,34 @@ def test_refuses_the_weights_of_another_network(described, tmp_path):
         from_model("mine", tmp_path / "gone.yaml")
 
 
-def test_a_description_is_named_after_its_stem_or_as_it_is_given(described, monkeypatch, tmp_path):
-    first, second = described({}, "a/net.yaml"), described({}, "b/net.v2.yaml")
-    odd = described({}, "x=net.yaml")
-    assert named_models([str(first), str(second)]) == {"net": first, "net.v2": second}
-    assert list(named_models([f"模型 <b>={second}", str(odd), f"a={first}"]).items()) == [
-        ("模型 <b>", second),
-        ("x=net", odd),
-        ("a", first),
-    ]
-    with pytest.raises(
-        ValueError, match=r"Expected one model for each name, but got two for net\. Write name"
-    ):
-        named_models([str(first), f"net={second}"])
-    monkeypatch.chdir(tmp_path)
-    assert named_models(["a/net.yaml"]) == {"net": Path("a/net.yaml")}
-    for text in ("gone.yaml", "name=gone.yaml"):
-        match = r"Expected a description of a network, but got gone\.yaml, which does not exist"
-        with pytest.raises(FileNotFoundError, match=match):
-            named_models([text])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_classes": 5}, r"at least 10 classes, but got mine, whose logits are \(5,\)"),
+        ({"channels": 3}, r"that take images \(1, 28, 28\), but got mine: "),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_refused(tmp_path, options, words):
+    model = {"class_path": "lit_xai.models.small.SmallCNN", "init_args": {"width": 2, **options}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"model": model}))
+    subject = from_model("mine", tmp_path / "mine.yaml")
+    with pytest.raises(ValueError, match=f"Expected networks {words}|Expected networks of {words}"):
+        check_network(subject, EmbeddedFashion(max_test=10))
+
+
+def test_more_classes_than_the_data_have_are_welcome(tmp_path):
+    model = {"class_path": "lit_xai.models.small.SmallCNN", "init_args": {"width": 2, "num_classes": 12}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"model": model}))
+    check_network(from_model("mine", tmp_path / "mine.yaml"), EmbeddedFashion(max_test=10))
+
+
+def test_the_code_of_a_users_own_network_is_part_of_its_identity(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = "from torch import nn\n\nclass Net(nn.Linear):\n    def __init__(self): super().__init__(2, 2)\n"
+    (tmp_path / "own_net.py").write_text(source)
+    (tmp_path / "net.yaml").write_text("model: {class_path: own_net.Net}")
+    first = from_model("net", tmp_path / "net.yaml").identity
+    (tmp_path / "own_net.py").write_text(source + "# changed\n")
+    second = from_model("net", tmp_path / "net.yaml").identity
+    assert first["own_net"] != second["own_net"]
+    assert first["weights"] == second["weights"]

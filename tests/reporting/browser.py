@@ -23,6 +23,8 @@ _FLAGS = (
     "--remote-debugging-pipe",
 )
 _PATIENCE = 60.0
+# On a busy machine Chromium at times ends before it has answered once.
+_STARTS = 3
 
 # The smallest contrast of text for every kind of element. Its ground is that of the nearest one that has any.
 CONTRAST = """(() => {
@@ -96,12 +98,20 @@ class Browser:
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.dialogs: list[str] = []
-        self._number = 0
-        self._read = b""
-        self._session: str | None = None
-        self._loaded = False
 
     def __enter__(self) -> Self:
+        for _ in range(_STARTS - 1):
+            try:
+                self._start()
+            except OSError:
+                self.__exit__()
+            else:
+                return self
+        self._start()
+        return self
+
+    def _start(self) -> None:
+        self._number, self._read, self._session, self._loaded = 0, b"", None, False
         self._profile = tempfile.mkdtemp(prefix="browser_")
         theirs_in, self._send = os.pipe()
         self._receive, theirs_out = os.pipe()
@@ -117,7 +127,6 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        return self
 
     def __exit__(self, *_: object) -> None:
         try:

@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ HOSTILE = (
     "\"'><img src=x onerror=alert(1)>",
     "$\\frac{a}$ a_b%#&",
     "模型\n\u202eabc",
+    "\u05e9\u05dc\u05d5\u05dd",
 )
 
 
@@ -88,7 +90,7 @@ def test_the_page_shows_the_boards(several):
     # The natural network of the two boards is one file.
     assert "5 checkpoints from 3 evaluations" in text
     header = [cell.strip() for cell in page.rows[0]]
-    assert [header[0], header[1], header[2]] == ["rank", "checkpoint", "top_k"]
+    assert [header[0], header[1], header[2]] == ["rank", "checkpoint", "top-k intersection"]
     assert header[4:] == [
         "control", "clean", "accuracy", "PGD accuracy", "n", "regime", "model", "date", "card",
     ]  # fmt: skip
@@ -167,6 +169,27 @@ def test_what_does_not_repeat_is_flagged(several):
     assert "in b/card.json (pgd), under" in record["does_not_repeat"]
 
 
+def test_the_page_says_how_rough_its_marks_are(several):
+    page = Page(write_leaderboard(several))
+    words = " ".join("".join(page.words).split())
+    for text in (
+        "an interval that is not known counts as overlapping",
+        "This is a rough guide and no test",
+        "The strongest attack is chosen on the images its mean is reported on.",
+    ):
+        assert text in words
+    assert "95\u00a0% interval" in page.text
+    assert not re.search(r"\d %", page.text)
+
+
+def test_styles_stand_in_the_head_and_sections_are_named(several):
+    page = Page(write_leaderboard(several))
+    text = page.text
+    assert ".board table" in text.partition("</head>")[0]
+    headings = {values["id"] for tag, values in page.tags if tag == "h2"}
+    assert {values["aria-labelledby"] for tag, values in page.tags if tag == "section"} == headings
+
+
 def test_what_is_undefined_has_no_rank(several):
     table = pd.read_csv(several / "b" / "results.csv")
     undefined = (table.checkpoint == "pgd") & (table.metric == "top_k") & (table.attack == "top_k_eps_0_2")
@@ -197,7 +220,7 @@ def test_the_page_in_a_browser(several):
             assert browser.evaluate("document.documentElement.scrollWidth") <= width
             before = browser.evaluate(ranks)
             assert before == sorted(before)
-            assert len(before) == 9
+            assert len(before) == 5 + len(HOSTILE)
             browser.evaluate(
                 "for (let i = 0; i < 2; i++) document.querySelector('.board thead button').click()"
             )

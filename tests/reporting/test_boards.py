@@ -1,5 +1,7 @@
 import math
 
+import pytest
+
 from lit_xai.reporting.boards import boards
 from tests.reporting.made_up_boards import attack, evaluation
 
@@ -66,8 +68,34 @@ def test_an_interval_that_overlaps_the_leader_s_is_not_clearly_behind():
         evaluation("card.json", {name: {"sign": 0.95, "top_k": mean} for name, mean in means.items()})
     )
     assert standing(board) == [
-        (1, "lead", False), (2, "touch", True), (3, "below", False), (4, "wide", True), (5, "unsure", False),
+        (1, "lead", False), (2, "touch", True), (3, "below", False), (4, "wide", True), (5, "unsure", True),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("interval", "close"),
+    [
+        ((math.nan, 0.69), False),
+        ((math.nan, 0.7), True),
+        ((0.1, math.nan), True),
+        ((math.nan, math.nan), True),
+        ((0.6, 0.69), False),
+    ],
+)
+def test_what_is_not_known_of_an_interval_is_not_held_against_it(interval, close):
+    means = {"lead": (0.8, 0.7, 0.9), "other": (0.65, *interval)}
+    board = only(
+        evaluation("card.json", {name: {"sign": 0.95, "top_k": mean} for name, mean in means.items()})
+    )
+    assert [place.close for place in board.places] == [False, close]
+
+
+def test_nobody_is_clearly_behind_a_leader_without_an_interval():
+    means = {"lead": (0.8, math.nan, math.nan), "other": (0.2, 0.1, 0.3)}
+    board = only(
+        evaluation("card.json", {name: {"sign": 0.95, "top_k": mean} for name, mean in means.items()})
+    )
+    assert [place.close for place in board.places] == [False, True]
 
 
 def test_any_leader_s_interval_counts():

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from lit_xai.reporting.claims import check_claims, measure_claims, verdict
+from lit_xai.reporting.claims import check_claims, measure_claims, verdict, with_interval
 
 KNOWN = (["natural", "pgd"], ["saliency", "integrated_gradients"], ["unattacked", "top_k"], ["lens", "top_k"])
 
@@ -95,8 +95,8 @@ def test_claims_are_set_beside_the_means():
 @pytest.mark.parametrize(
     ("claimed", "measured", "stderr", "higher", "expected"),
     [
-        (0.60, 0.64, 0.02, True, "confirmed"),
-        (0.60, 0.56, 0.02, True, "confirmed"),
+        (0.60, 0.64, 0.02, True, "consistent"),
+        (0.60, 0.56, 0.02, True, "consistent"),
         (0.60, 0.6401, 0.02, True, "better than claimed"),
         (0.60, 0.5599, 0.02, True, "worse than claimed"),
         (60.0, 65.0, 1.0, False, "worse than claimed"),
@@ -104,8 +104,8 @@ def test_claims_are_set_beside_the_means():
         (60.0, 55.0, 1.0, None, "lower than claimed"),
         (60.0, 65.0, 1.0, None, "higher than claimed"),
         # The rounding of three digits, whatever the standard error.
-        (0.854, 0.8545, 0.0, True, "confirmed"),
-        (0.854, 0.8535, math.nan, True, "confirmed"),
+        (0.854, 0.8545, 0.0, True, "consistent"),
+        (0.854, 0.8535, math.nan, True, "consistent"),
         (0.854, 0.8546, 0.0001, True, "better than claimed"),
         (0.854, 0.8534, math.nan, True, "worse than claimed"),
         (0.5, math.nan, math.nan, True, "not measured"),
@@ -124,3 +124,24 @@ def test_more_accuracy_is_always_better():
 
 def test_an_empty_claim_is_not_measured():
     assert verdict({}) == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("claimed", "expected"),
+    [(0.29, "better than claimed"), (0.3, "consistent"), (0.9, "consistent"), (0.91, "worse than claimed")],
+)
+def test_the_interval_judges_where_it_is_known(claimed, expected):
+    row = {"value": 0.5, "low": 0.3, "high": 0.9}
+    assert verdict(with_interval(claim(claimed, 0.5, 0.01), row), higher_is_better=True) == expected
+
+
+def test_the_interval_of_another_mean_is_not_taken():
+    entry = claim(0.6, 0.5, 0.01)
+    assert with_interval(entry, None) == entry
+    assert with_interval(entry, {"value": 0.6, "low": 0.5, "high": 0.7}) == entry
+
+
+def test_an_unknown_interval_leaves_two_standard_errors():
+    row = {"value": 0.5, "low": math.nan, "high": math.nan}
+    assert verdict(with_interval(claim(0.52, 0.5, 0.01), row), higher_is_better=True) == "consistent"
+    assert verdict(with_interval(claim(0.53, 0.5, 0.01), row), higher_is_better=True) == "worse than claimed"

@@ -6,9 +6,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lit_xai.reporting.comparisons import compare_checkpoints, compare_regimes, regime_means
+from lit_xai.reporting.comparisons import (
+    compare_checkpoints,
+    compare_regimes,
+    regime_groups,
+    regime_means,
+)
 from lit_xai.reporting.reading import Results, in_order, read
-from lit_xai.reporting.statistics import holm
+from lit_xai.reporting.statistics import holm, paired_difference
 from lit_xai.reporting.summary import summarize
 from tests.reporting.made_up import METRICS, attacks, made_up_card, write_results
 
@@ -16,7 +21,7 @@ NAN = float("nan")
 CHECKPOINTS = ("natural", "pgd", "<b>模型$_")
 SEEDS = {"a0": ("a", 0), "a1": ("a", 1), "a2": ("a", 2), "b0": ("b", 0), "b1": ("b", 1), "c0": ("c", 0)}
 CELL = ["attribution", "attack", "metric"]
-TESTED = [*CELL, "first", "second", "difference", "low", "high", "effect", "p", "p_holm"]
+TESTED = [*CELL, "first", "second", "difference", "low", "high", "effect", "p", "p_holm", "family"]
 PAIRED = [*TESTED, "n", "only_first", "only_second", "better"]
 WELCH = [*TESTED, "first_seeds", "second_seeds", "better"]
 
@@ -91,11 +96,67 @@ def test_all_pairs_and_cells_are_compared_in_the_card_s_order(results):
     assert list(table[PAIRED[:5]].itertuples(index=False, name=None)) == expected
 
 
-def test_holm_is_over_the_whole_table(results):
-    table = compare_checkpoints(results)
-    np.testing.assert_array_equal(table["p_holm"], holm(table["p"]))
-    assert table["p_holm"].max() == 1
+def families(table):
+    """The families by their definition, one row at a time."""
+    found = []
+    for row in table.to_dict("records"):
+        accuracy = row["attribution"] == "none" and row["metric"] == "accuracy"
+        headline = row["metric"] == "top_k" and row["attack"] != "unattacked"
+        tested = row["p"] < 1 or row["low"] < row["high"]
+        found.append(("primary" if accuracy or headline else "exploratory") if tested else "")
+    return found
+
+
+def assert_corrected_by_family(table):
+    assert table["family"].tolist() == families(table)
+    assert set(table["family"]) == {"primary", "exploratory", ""}
+    for name in ("primary", "exploratory"):
+        rows = table[table["family"] == name]
+        np.testing.assert_array_equal(rows["p_holm"], holm(rows["p"]))
+    untested = table[table["family"] == ""]
+    assert set(untested["p"]) == set(untested["p_holm"]) == {1.0}
+    assert set(untested["attack"]) == {"unattacked"}
+    assert set(untested["difference"]) == {0.0}
     assert (table["p_holm"] > table["p"]).any()
+
+
+def test_holm_is_over_each_family_of_its_own(results, repeated):
+    table = compare_checkpoints(results)
+    # Three pairs: two accuracies, and the headline under twelve attacks on two attributions.
+    assert (table["family"] == "primary").sum() == 3 * (2 + 12 * 2)
+    assert_corrected_by_family(table)
+    assert_corrected_by_family(compare_regimes(repeated))
+
+
+def test_one_sample_without_a_difference_is_no_test():
+    table = compare_checkpoints(
+        made(a={"top_k": {1: 0.5}, "ssim": {1: 0.2}}, b={"top_k": {1: 0.5}, "ssim": {1: 0.3}})
+    )
+    assert table[["metric", "family"]].to_numpy().tolist() == [["top_k", ""], ["ssim", ""]]
+    assert table["p_holm"].tolist() == [1.0, pytest.approx(NAN, nan_ok=True)]
+
+
+def test_unattacked_scores_that_differ_are_exploratory():
+    results = made(a={"top_k": {1: 0.25, 2: 0.5}}, b={"top_k": {1: 0.5, 2: 0.7}})
+    unattacked = replace(results, samples=results.samples.assign(attack="unattacked"))
+    assert compare_checkpoints(results)["family"].tolist() == ["primary"]
+    assert compare_checkpoints(unattacked)["family"].tolist() == ["exploratory"]
+
+
+def test_differences_that_cancel_are_a_test():
+    table = compare_checkpoints(made(a={"top_k": {1: 0.25, 2: 0.5}}, b={"top_k": {1: 0.5, 2: 0.25}}))
+    assert table[["difference", "p", "family"]].to_numpy().tolist() == [[0.0, 1.0, "primary"]]
+
+
+def test_two_infinities_have_no_difference_and_are_no_pair():
+    one = {sample: 0.1 * sample for sample in range(6)} | {6: np.inf, 7: -np.inf, 8: 1.0}
+    other = {sample: 0.1 * sample + 0.3 + 0.1 * (sample % 2) for sample in range(6)} | {6: np.inf, 7: -np.inf}
+    row = compare_checkpoints(made(a={"top_k": one}, b={"top_k": other})).iloc[0]
+    by_hand = paired_difference([one[s] for s in range(8)], [other[s] for s in range(8)])
+    test = stats.ttest_rel([other[s] for s in range(6)], [one[s] for s in range(6)])
+    assert row["p"] == by_hand.p == pytest.approx(test.pvalue, rel=1e-9)
+    assert (row["difference"], row["effect"], row["n"]) == (by_hand.difference, by_hand.effect, 6)
+    assert (row["only_first"], row["only_second"]) == (1, 0)
 
 
 def test_the_better_one_follows_the_direction_and_is_sure(results):
@@ -189,7 +250,6 @@ def test_every_row_of_regimes_is_welch_s_t_test_over_seeds(repeated):
     assert set(table["second"]) == {"b"}
     assert set(table["first_seeds"]) == {3}
     assert set(table["second_seeds"]) == {2}
-    np.testing.assert_array_equal(table["p_holm"], holm(table["p"]))
     for place in (0, 1, 8, 20, 40):
         row = table.iloc[place]
         cell = (row["attribution"], row["attack"], row["metric"])
@@ -272,3 +332,17 @@ def test_means_of_regimes_have_intervals_over_seeds(repeated):
     alone = means[means["group"] == "c"]
     assert alone[["low", "high"]].isna().all(axis=None)
     assert alone["value"].notna().all()
+
+
+def named(results, **regimes):
+    card = json.loads(json.dumps(results.card))
+    for name, regime in regimes.items():
+        card["checkpoints"][name]["regime"] = regime
+    return replace(results, card=card)
+
+
+def test_regimes_with_several_seeds_are_called_as_the_card_calls_them(repeated):
+    called = named(repeated, a0="PGD", a1="PGD", a2="PGD", b0="<b>", b1="<b>", c0="natural")
+    assert regime_groups(called) == {"PGD": ["a0", "a1", "a2"], "<b>": ["b0", "b1"]}
+    assert set(compare_regimes(called)["first"]) == {"PGD"}
+    assert list(regime_means(called)["group"].unique()) == ["PGD", "<b>", "natural"]

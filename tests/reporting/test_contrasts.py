@@ -22,7 +22,7 @@ SEEDED = {"pgd_0": ("pgd", 0), "pgd_1": ("pgd", 1), "ig_0": ("ig", 0), "ig_1": (
 ROW = {
     "attribution": "saliency", "attack": "top_k_eps_0_1", "metric": "top_k", "first": "natural",
     "second": "pgd", "difference": -0.25, "low": -0.31, "high": -0.19, "effect": -1.234, "p": 0.001,
-    "p_holm": 0.012, "n": 36, "only_first": 1, "only_second": 2, "better": "natural",
+    "p_holm": 0.012, "family": "primary", "n": 36, "only_first": 1, "only_second": 2, "better": "natural",
     "first_seeds": 2, "second_seeds": 3,
 }  # fmt: skip
 MEAN = {
@@ -92,48 +92,63 @@ def test_no_probability_is_a_dash_without_a_number():
 
 def test_a_comparison_of_checkpoints_by_hand(results):
     accuracy = {"attribution": "none", "attack": "pgd", "metric": "accuracy"}
-    nothing = dict.fromkeys(("difference", "low", "high", "effect", "p_holm"), math.nan)
+    nothing = dict.fromkeys(("difference", "low", "high", "effect", "p", "p_holm"), math.nan)
+    same = {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "p_holm": 1.0, "effect": 0.0}
     table = checkpoint_table(
-        rows({}, {**nothing, "attack": "unattacked", "n": 0, "better": ""}), results, "saliency"
+        rows(
+            {},
+            {**nothing, "family": "", "attack": "unattacked", "n": 0, "better": ""},
+            {**same, "family": "", "better": ""},
+        ),
+        results,
+        "saliency",
     )
-    assert table.caption == ("Top k, saliency: the second checkpoint minus the first, on the same samples.")
-    assert table.keys == 1
+    assert table.caption == (
+        "Top-k intersection, saliency: the second network minus the first, on the n samples scored on both. "
+        "“Scored on one only” counts samples that the other network excludes or has no score for. p is "
+        "corrected "
+        "(Holm) over the accuracies and the first metric under attack; all other metrics are corrected "
+        "on their "
+        "own. Intervals are not corrected."
+    )
+    assert table.keys == 2
     assert [(column.title, column.numeric) for column in table.columns] == [
-        ("attack", False), ("first checkpoint", False), ("second checkpoint", False), ("difference", True),
-        ("effect", True), ("p", True), ("n", True), ("alone", True), ("better", False),
+        ("attack", False), ("first → second", False), ("difference", True), ("p", True), ("better", False),
+        ("effect", True), ("n", True), ("scored on one only", True),
     ]  # fmt: skip
     assert texts(table) == [
-        ["top k, eps 0.1", "natural", "pgd", "−0.250 [−0.310, −0.190]", "−1.23", "0.012", "36", "3",
-         "natural"],
-        ["unattacked", "natural", "pgd", "–", "–", "–", "0", "3", "–"],
+        ["top-k attack, eps 0.1", "natural → pgd", "−0.250 [−0.310, −0.190]", "0.012 (0.001)", "natural",
+         "−1.23", "36", "3"],
+        ["unattacked", "natural → pgd", "–", "–", "–", "–", "0", "3"],
+        ["top-k attack, eps 0.1", "natural → pgd", "0.000 [0.000, 0.000]", "1.000 (no difference)", "–",
+         "0.00", "36", "3"],
     ]  # fmt: skip
-    numbers = [[cell.value for cell in row[3:8]] for row in table.rows]
-    assert numbers == [[-0.25, -1.234, 0.012, 36, 3], [None, None, None, 0, 3]]
+    numbers = [[cell.value for cell in row[2:4] + row[5:]] for row in table.rows]
+    assert numbers == [[-0.25, 0.012, -1.234, 36, 3], [None, None, None, 0, 3], [0, 1, 0, 36, 3]]
     of_accuracies = checkpoint_table(rows(accuracy), results, "none")
-    assert of_accuracies.caption.startswith("Accuracy: the second checkpoint minus the first")
+    assert of_accuracies.caption.startswith("Accuracy: the second network minus the first")
     assert of_accuracies.rows[0][0].text == "PGD"
 
 
 def test_an_effect_without_spread_is_infinite_and_has_no_place_among_numbers(results):
     table = checkpoint_table(rows({"effect": -math.inf}), results, "saliency")
-    assert table.rows[0][4] == ("−∞", None, "")
+    assert table.rows[0][5] == ("−∞", None, "")
 
 
 def test_one_wide_interval_does_not_take_the_digits_of_all(results):
     narrow = {"low": -0.2501, "high": -0.2499}
     table = checkpoint_table(rows({"low": -90.0, "high": 90.0}, narrow), results, "saliency")
-    assert [row[3].note for row in table.rows] == ["[−90.00, 90.00]", "[−0.2501, −0.2499]"]
+    assert [row[2].note for row in table.rows] == ["[−90.00, 90.00]", "[−0.2501, −0.2499]"]
 
 
 def test_every_comparison_of_the_results_has_its_row(results):
     frame = headline_rows(compare_checkpoints(results), results, "integrated_gradients")
     table = checkpoint_table(frame, results, "integrated_gradients")
-    assert [[cell.text for cell in row[1:3]] for row in table.rows] == frame[
-        ["first", "second"]
-    ].values.tolist()
-    columns = frame[["difference", "effect", "p_holm", "n"]].to_numpy(dtype=float)
+    pairs = zip(frame["first"], frame["second"], strict=True)
+    assert [row[1].text for row in table.rows] == [f"{first} → {second}" for first, second in pairs]
+    columns = frame[["difference", "p_holm", "effect", "n"]].to_numpy(dtype=float)
     for row, expected in zip(table.rows, columns, strict=True):
-        found = [math.nan if cell.value is None else cell.value for cell in row[3:7]]
+        found = [math.nan if row[place].value is None else row[place].value for place in (2, 3, 5, 6)]
         assert found == [pytest.approx(value, rel=0, abs=0, nan_ok=True) for value in expected]
     alone = frame["only_first"] + frame["only_second"]
     assert [row[7].value for row in table.rows] == alone.tolist()
@@ -142,21 +157,26 @@ def test_every_comparison_of_the_results_has_its_row(results):
 
 def test_a_comparison_of_regimes_by_hand(results):
     table = regime_table(rows({"first": "ig"}, {"p_holm": 1.0, "better": ""}), results, "saliency")
-    assert table.caption == "Top k, saliency: the second regime minus the first, over seeds."
+    assert table.caption.startswith(
+        "Top-k intersection, saliency: the second regime minus the first, over seeds."
+    )
+    assert table.caption.endswith("Intervals are not corrected.")
     assert [column.title for column in table.columns] == [
-        "attack", "first regime", "second regime", "difference", "effect", "p", "seeds", "better",
+        "attack", "first → second", "difference", "p", "better", "effect", "seeds",
     ]  # fmt: skip
     assert texts(table) == [
-        ["top k, eps 0.1", "ig", "pgd", "−0.250 [−0.310, −0.190]", "−1.23", "0.012", "2 + 3", "natural"],
-        ["top k, eps 0.1", "natural", "pgd", "−0.250 [−0.310, −0.190]", "−1.23", "1.000", "2 + 3", "–"],
-    ]
+        ["top-k attack, eps 0.1", "ig → pgd", "−0.250 [−0.310, −0.190]", "0.012 (0.001)", "natural", "−1.23",
+         "2 + 3"],
+        ["top-k attack, eps 0.1", "natural → pgd", "−0.250 [−0.310, −0.190]", "1.000 (0.001)", "–", "−1.23",
+         "2 + 3"],
+    ]  # fmt: skip
 
 
 def test_regimes_of_the_results_show_their_seeds(results):
     frame = headline_rows(compare_regimes(results), results, "none")
     table = regime_table(frame, results, "none")
-    assert [(row[0].text, row[1].text, row[2].text, row[6].text) for row in table.rows] == [
-        ("unattacked", "pgd", "ig", "2 + 3"), ("PGD", "pgd", "ig", "2 + 3"),
+    assert [(row[0].text, row[1].text, row[6].text) for row in table.rows] == [
+        ("unattacked", "pgd → ig", "2 + 3"), ("PGD", "pgd → ig", "2 + 3"),
     ]  # fmt: skip
 
 
@@ -165,14 +185,17 @@ def test_means_of_regimes_stand_together_by_attack(results):
     alone = {"group": "ig", "low": math.nan, "high": math.nan, "seeds": 1}
     frame = rows({}, other, alone, {**other, **alone}, base=MEAN)
     table = regime_means_table(frame, results, "saliency")
-    assert table.caption == "Top k, saliency: means over seeds with 95 % intervals of Student's t."
-    assert [column.title for column in table.columns] == ["attack", "regime", "top k", "seeds"]
+    assert (
+        table.caption
+        == "Top-k intersection, saliency: means over seeds with 95\u00a0% intervals of Student's t."
+    )
+    assert [column.title for column in table.columns] == ["attack", "regime", "top-k intersection", "seeds"]
     assert table.keys == 2
     assert texts(table) == [
-        ["top k, eps 0.1", "pgd", "0.50 [0.30, 0.70]", "2"],
-        ["top k, eps 0.1", "ig", "0.50", "1"],
-        ["random sign, eps 0.1", "pgd", "0.90 [0.30, 0.70]", "2"],
-        ["random sign, eps 0.1", "ig", "0.90", "1"],
+        ["top-k attack, eps 0.1", "pgd", "0.50 [0.30, 0.70]", "2"],
+        ["top-k attack, eps 0.1", "ig", "0.50", "1"],
+        ["random signs, eps 0.1", "pgd", "0.90 [0.30, 0.70]", "2"],
+        ["random signs, eps 0.1", "ig", "0.90", "1"],
     ]
 
 

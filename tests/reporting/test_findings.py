@@ -4,10 +4,13 @@ import dataclasses
 
 import pytest
 
-from lit_xai.reporting.comparisons import compare_checkpoints
-from lit_xai.reporting.findings import caution, findings, plain, regime_seeds
+from lit_xai.reporting.comparisons import compare_checkpoints, compare_regimes
+from lit_xai.reporting.findings import caution, findings, regime_seeds
+from lit_xai.reporting.phrases import plain
 from lit_xai.reporting.reading import read
+from lit_xai.reporting.trials import counts
 from tests.reporting.made_up import write_results
+from tests.reporting.made_up_scores import SIGNS, WEAK, scored
 
 
 @pytest.fixture(scope="module")
@@ -17,123 +20,133 @@ def results(tmp_path_factory):
 
 def said(results, comparisons=None):
     found = compare_checkpoints(results) if comparisons is None else comparisons
-    return [plain(sentence) for sentence in findings(results, found)]
+    return [plain(sentence).replace("\u00a0", " ") for sentence in findings(results, found)]
 
 
-def with_means(results, metric="top_k", **means):
-    """The results with the headline's means replaced; keys are attacks, values by checkpoint."""
-    table = results.table.copy()
-    for attack, values in means.items():
-        for checkpoint, value in values.items():
-            rows = (table.checkpoint == checkpoint) & (table.attack == attack) & (table.metric == metric)
-            assert rows.any()
-            table.loc[rows, ["value", "low", "high"]] = value, value - 0.1, value + 0.1
-    return dataclasses.replace(results, table=table)
-
-
-def test_the_most_robust_checkpoint_comes_first(results):
-    row, last = (
-        results.cell(name, "integrated_gradients", "exiaa_alpha_0_15_k_0_6", "top_k")
-        for name in ("pgd", "natural")
-    )
-    assert said(results)[0] == (
-        "pgd keeps the most of its integrated gradients explanation under its strongest attack, eXIAA, "
-        f"alpha 0.15, k 0.6: top k {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] over "
-        f"{row['count']} samples. The least is left of natural, {last['value']:.3f} "
-        f"[{last['low']:.3f}, {last['high']:.3f}], by eXIAA, alpha 0.15, k 0.6."
-    )
-    assert said(results)[1].startswith("pgd keeps the most of its saliency explanation")
-
-
-def test_a_metric_that_falls_turns_the_ranking(results):
-    card = {**results.card, "metrics": {"change": results.card["metrics"]["change"]}}
-    changed = with_means(
-        dataclasses.replace(results, card=card),
-        metric="change",
-        exiaa_alpha_0_15_k_0_6={"natural": 70.0, "pgd": 90.0},
-        exiaa_alpha_0_06_k_0_6={"natural": 80.0, "pgd": 20.0},
-    )
-    assert said(changed)[0].startswith("natural keeps the most")
-    assert "eXIAA, alpha 0.06, k 0.6: change 80.00 [79.90, 80.10]" in said(changed)[0]
+def test_the_sentences_come_in_their_order(results):
+    starts = ["pgd keeps the most", "pgd keeps the most", "natural classifies", "Between networks, on the"]
+    starts += ["On the same images", "Excluded because", "Share of attacks"]
+    sentences = said(results)
+    assert [text[: len(start)] for text, start in zip(sentences, starts, strict=True)] == starts
+    assert "integrated gradients" in sentences[0]
+    assert "saliency" in sentences[1]
 
 
 def test_a_metric_without_direction_ranks_nothing(results):
     metrics = {"top_k": {**results.card["metrics"]["top_k"], "higher_is_better": None}}
     sentences = said(dataclasses.replace(results, card={**results.card, "metrics": metrics}))
-    assert [sentence.split()[0] for sentence in sentences] == ["Between", "Of"]
+    assert [sentence.split()[0] for sentence in sentences] == ["Between", "Excluded", "Share"]
 
 
-def test_the_price_is_told_in_points(results):
-    first, last = (
-        results.cell(name, "none", "unattacked", "accuracy")["value"] for name in ("natural", "pgd")
-    )
-    assert (
-        f"The price is accuracy: pgd classifies {100 * last:.1f} % of 400 images correctly, "
-        in said(results)[2]
-    )
-    assert f"{100 * (first - last):.1f} points less than natural ({100 * first:.1f} %)." in said(results)[2]
-
-
-def test_no_price_is_told_too(results):
-    table = results.table.copy()
-    table.loc[(table.checkpoint == "pgd") & (table.metric == "accuracy"), "value"] = 0.99
-    sentences = said(dataclasses.replace(results, table=table))
-    assert sentences[2] == (
-        "It costs no accuracy: pgd classifies 99.0 % of 400 images correctly, the most of all."
-    )
-
-
-def test_significant_differences_are_counted(results):
+def test_significant_differences_are_counted_by_family(results):
     found = compare_checkpoints(results)
-    headline = found[found.metric == "top_k"]
-    better = headline[headline.p_holm < 0.05]
-    assert len(better) > 10
-    assert (better.difference > 0).all()
+    primary, others = (found[found.family == name] for name in ("primary", "exploratory"))
+    wins = primary.better.value_counts()
+    assert wins["pgd"] > 10
+    assert set(wins.index) <= {"", "pgd"}
     assert said(results)[3] == (
-        f"Between checkpoints, on the same samples, {(found.p_holm < 0.05).sum()} of {len(found)} "
-        f"differences are significant at 5 % after Holm's correction; of {len(headline)} in top k, "
-        f"{len(better)}: {len(better)} in favour of pgd."
+        f"Between networks, on the same images, {wins['pgd']} of {len(primary)} differences in accuracy "
+        "and in "
+        f"top-k intersection under attack are significant at 5 % after Holm's correction: {wins['pgd']} in "
+        f"favour of pgd; of {len(others)} in other metrics, corrected on their own, "
+        f"{(others.p_holm < 0.05).sum()}."
     )
+
+
+def test_one_difference_is_singular():
+    results = scored({("a", WEAK): [0.1, 0.2, 0.1], ("b", WEAK): [0.8, 0.91, 0.8]})
+    text = next(text for text in said(results) if text.startswith("Between"))
+    assert text == (
+        "Between networks, on the same images, 1 of 1 difference in accuracy and in top-k intersection under "
+        "attack is significant at 5 % after Holm's correction: 1 in favour of b."
+    )
+
+
+GROUPS = {"a0": ("a", 0), "a1": ("a", 1), "b0": ("b", 0), "b1": ("b", 1)}
+
+
+def test_regimes_lead_and_seeds_of_one_are_not_compared():
+    scores = {
+        (name, WEAK): [0.1 * place + 0.01 * (sample * (place + 2) % 5) for sample in range(20)]
+        for place, name in enumerate(GROUPS)
+    }
+    results = scored(scores, groups=GROUPS, accuracy={name: [1, 0] for name in GROUPS})
+    sentences = said(results)
+    assert sentences[0].startswith("No difference between regimes can be shown with 2 seeds: for saliency")
+    assert sentences[1].startswith("Accuracy on clean images is 50.0 %")
+    assert sentences[2].startswith("Among single networks (those of one regime are not compared), b1 ")
+    # Six pairs differ, two of them within a regime.
+    counted = next(text for text in sentences if text.startswith("Between"))
+    assert counted.startswith("Between networks of different regimes, on the same images, 4 of 4 differences")
+    assert counted.endswith("2 in favour of b0 and 2 in favour of b1.")
+    assert caution(results)[0].text == "A statement about a regime rests on its seeds, not on its samples."
+    given = findings(results, compare_checkpoints(results), compare_regimes(results))
+    assert [plain(sentence).replace("\u00a0", " ") for sentence in given] == sentences
 
 
 def test_one_checkpoint_is_compared_with_none(tmp_path):
     sentences = said(read(write_results(tmp_path, ("only",), samples=12)))
-    assert sentences[0].startswith("only keeps so much of its integrated gradients explanation")
-    assert "The least" not in sentences[0]
-    assert not [text for text in sentences if text.startswith(("The price", "It costs", "Between"))]
+    assert sentences[0].startswith(
+        "Under the strongest attack on its integrated gradients explanation, only has a mean"
+    )
+    starts = [text.split()[0] for text in sentences]
+    assert starts == ["Under", "Under", "On", "Excluded", "Share"]
 
 
 def test_attacks_are_held_against_random_signs_of_their_radius(results):
-    weak = with_means(
-        results,
-        random_sign_eps_0_1={"natural": 0.5, "pgd": 0.5},
-        top_k_eps_0_1={"natural": 0.4, "pgd": 0.5},
+    assert said(results)[4].startswith(
+        "On the same images of a network, an attack harms the explanation significantly more than "
+        "random signs "
+        "of the same radius in "
     )
-    assert said(weak)[4] == (
-        "In 10 of 12 comparisons at the same radius an attack harms the explanation more than random signs "
-        "do, but not top k, eps 0.1 on integrated gradients of pgd; top k, eps 0.1 on saliency of pgd."
+    step = [0.0, 0.01, 0.0, 0.02]
+    cells = {
+        ("a", SIGNS): step, ("a", WEAK): [0.5 - value for value in step],
+        ("b", SIGNS): [0.5 + value for value in step], ("b", WEAK): step[::-1],
+        ("c", SIGNS): step, ("c", WEAK): step[::-1],
+    }  # fmt: skip
+    text = next(text for text in said(scored(cells)) if text.startswith("On the same"))
+    assert text.endswith(
+        "in 1 of 3 comparisons (paired t-tests, Holm); significantly less: top-k attack, eps 0.1 on "
+        "saliency of "
+        "a; inconclusive: top-k attack, eps 0.1 on saliency of c."
     )
-    assert said(results)[4].startswith("In 12 of 12 comparisons")
-    assert said(results)[4].endswith("than random signs do.")
 
 
 def test_without_a_control_nothing_is_said_of_it(results):
     attacks = {name: {**entry, "radius": None} for name, entry in results.card["attacks"].items()}
     sentences = said(dataclasses.replace(results, card={**results.card, "attacks": attacks}))
-    assert not [text for text in sentences if "random signs" in text]
+    assert not [text for text in sentences if "random signs of" in text]
 
 
-def test_failures_and_exclusions_are_counted_once_for_all_metrics(results):
-    flags = results.samples[results.samples.attack != "unattacked"]
-    flags = flags[flags.attribution != "none"]
-    failed = int(flags[flags.metric == "failed"].value.sum())
-    excluded = int(flags[flags.metric == "excluded"].value.sum())
-    total = int((flags.metric == "excluded").sum())
-    assert total == 2 * 2 * 12 * 40
-    text = said(results)[5]
-    assert text.startswith(f"Of {total - excluded:,} attacks on single samples {failed:,} failed")
-    assert f"({100 * failed / (total - excluded):.1f} %)" in text
-    assert text.endswith(f"{excluded:,} samples ({100 * excluded / total:.1f} %) were excluded before.")
+def test_exclusions_are_told_by_network_and_failures_by_family():
+    exiaa = "exiaa_alpha_0_06_k_0_2"
+    cells = {
+        ("a", SIGNS): [0.5] * 8,
+        ("a", WEAK): [0.4] * 8,
+        ("a", exiaa): [0.4] * 7,
+        ("b", WEAK): [0.3] * 10,
+    }
+    failed = {("a", WEAK): [1] + [0] * 7, ("a", SIGNS): [1, 1] + [0] * 6}
+    results = scored(cells, failed=failed, excluded={("a", SIGNS): 2, ("a", WEAK): 2, ("a", exiaa): 3})
+    assert said(results)[-2:] == [
+        "Excluded because misclassified: a 2 and b 0 of 10 images; excluded further, such as for want "
+        "of a donor "
+        "image: up to 1 image of a network by eXIAA.",
+        "Share of attacks that failed (they changed nothing, or the prediction too; their scores stay in the "
+        "means): top-k attack 5.6 % of 18 and eXIAA 0.0 % of 7; of the controls, random signs 25.0 % of 8.",
+    ]
+
+
+def test_no_image_is_counted_once_for_each_attack(results):
+    fewest = [counts(results).xs(name)["excluded"].min() for name in ("natural", "pgd")]
+    assert said(results)[5].startswith(
+        f"Excluded because misclassified: natural {fewest[0]} and pgd {fewest[1]} of 40 images"
+    )
+
+
+def test_nothing_attacked_is_told():
+    assert said(scored({}, accuracy={})) == ["No attribution was attacked."]
 
 
 def test_one_seed_judges_no_regime(results):
@@ -147,7 +160,7 @@ def test_regimes_of_several_seeds_are_told_from_those_of_one(tmp_path):
     assert regime_seeds(results) == [("pgd", 2), ("natural", 1), ("pgd", 1)]
     assert plain(caution(results)) == (
         "A statement about a regime rests on its seeds, not on its samples. Trained with one seed, and so "
-        "not judged as regimes: natural, pgd."
+        "not judged as regimes: natural and pgd."
     )
 
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 
 import pandas as pd
 import pytest
 
 from lit_xai.reporting.report import write_report
+from tests.reporting import browser as browser_module
 from tests.reporting.browser import CONTRAST, EXECUTABLE, SORTED, Browser
 from tests.reporting.made_up import write_results
 
@@ -16,6 +18,7 @@ pytestmark = [
 ]
 HOSTILE = (
     "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", r"$\frac{a}$ 模型 a_b%#&", "long" * 40,
+    "\u202eoverride", "\u05e9\u05dc\u05d5\u05dd",
 )  # fmt: skip
 SEEDS = {HOSTILE[0]: ("</style><b>", 0), HOSTILE[1]: ("</style><b>", 1)}
 
@@ -85,7 +88,7 @@ def test_every_image_is_there(opened):
       return [found.length, found.filter((one) => !one.complete || !one.naturalWidth).length,
         found.filter((one) => !one.alt).length];
     })()""")
-    assert (count, broken, silent) == (4 * 2 * 2 * 4, 0, 0)
+    assert (count, broken, silent) == (len(HOSTILE) * 2 * 2 * 4, 0, 0)
 
 
 def test_every_plot_has_a_name(opened):
@@ -115,8 +118,9 @@ def test_what_has_no_value_comes_last_both_ways(opened):
           heads[place].querySelector("button").click();
           return Array.from(table.tBodies[0].rows, (row) => row.cells[place].textContent.trim());
         })()""")
-        assert texts[-4:] == ["–"] * 4
-        assert "–" not in texts[:-4]
+        count = len(HOSTILE)
+        assert texts[-count:] == ["–"] * count
+        assert "–" not in texts[:-count]
 
 
 def test_buttons_fit_a_finger(opened):
@@ -147,6 +151,113 @@ def test_hostile_names_are_seen_as_text(opened):
     assert opened.evaluate(rows) == list(HOSTILE)
     assert opened.evaluate("document.querySelectorAll('script').length") == 1
     assert opened.dialogs == []
+
+
+# The text of an element as it is seen: its characters from left to right, line by line.
+SEEN = """((element) => {
+  const found = [];
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    for (let place = 0; place < node.length; place++) {
+      range.setStart(node, place);
+      range.setEnd(node, place + 1);
+      const box = range.getBoundingClientRect();
+      if (box.width) found.push([Math.round(box.bottom), box.left, node.data[place]]);
+    }
+  }
+  const line = (one) => one[0];
+  return found.sort((a, b) => Math.abs(line(a) - line(b)) > 4 ? line(a) - line(b) : a[1] - b[1])
+    .map((one, place, all) => (place && line(one) - line(all[place - 1]) > 4 ? "\\n" : "") + one[2]).join("");
+})"""
+
+
+def test_names_from_right_to_left_turn_no_number(opened):
+    everywhere = (
+        "Array.from(document.querySelectorAll('SELECTOR')).filter((one) => one.checkVisibility()).map(SEEN)"
+    )
+    assert opened.evaluate(f"{SEEN}(document.querySelector('.masthead .kind'))") == "Robustness report"
+    for selector in ("#short li", "summary", "figcaption", ".what", ".masthead p", ".number"):
+        expression = everywhere.replace("SELECTOR", selector).replace("SEEN", SEEN)
+        seen, written = opened.evaluate(f"""[{expression},
+          Array.from(document.querySelectorAll('{selector}')).filter((one) => one.checkVisibility())
+            .map((one) => one.textContent)]""")
+        assert len(seen) == len(written) > 0
+        for one, text in zip(seen, written, strict=True):
+            numbers = sorted(re.findall(r"\d+\.?\d*", text))
+            assert sorted(re.findall(r"\d+\.?\d*", one)) == numbers, (selector, one, text)
+
+
+def test_the_difference_and_the_better_one_are_seen(opened, width):
+    table, region = (
+        "table[aria-labelledby=comparisons-table-1]",
+        ".scroll[aria-labelledby=comparisons-table-1]",
+    )
+    place = f"""((title) => {{
+      const heads = Array.from(document.querySelector("{table}").tHead.rows[0].cells);
+      const found = heads.find((one) => one.querySelector("bdi").textContent === title);
+      return found.getBoundingClientRect().toJSON();
+    }})"""
+    room = opened.evaluate(f"document.querySelector('{region}').getBoundingClientRect().toJSON()")
+    if width == 1280:
+        for title in ("difference", "better"):
+            box = opened.evaluate(f"{place}('{title}')")
+            assert room["left"] <= box["left"] < box["right"] <= room["right"]
+        return
+    first = opened.evaluate(f"{place}('attack')")
+    assert first["width"] <= 0.4 * room["width"]
+    for title in ("difference", "better"):
+        box = opened.evaluate(f"""(() => {{
+          const region = document.querySelector("{region}");
+          region.scrollLeft = 0;
+          region.scrollLeft = {place}("{title}").left - {first["right"]};
+          return {place}("{title}");
+        }})()""")
+        assert first["right"] - 1 <= box["left"] < box["right"] <= room["right"] + 1
+
+
+def test_sorting_is_told(opened):
+    told = opened.evaluate("""(() => {
+      const button = document.querySelector("table[aria-labelledby=networks] thead button");
+      const region = document.querySelector("[role=status]");
+      const texts = [region.textContent];
+      for (let press = 0; press < 2; press++) {
+        button.click();
+        texts.push(region.textContent);
+      }
+      return texts;
+    })()""")
+    assert told == ["", "Sorted by checkpoint, ascending.", "Sorted by checkpoint, descending."]
+
+
+def test_an_interval_stays_on_one_line(opened):
+    heights = opened.evaluate("""Array.from(
+      document.querySelectorAll("[aria-labelledby=means-table-1] td .note bdi"),
+      (one) => one.textContent.startsWith("[") ? one.getClientRects().length : 1)""")
+    assert len(heights) > 100
+    assert set(heights) == {1}
+
+
+def test_samples_of_one_kind_stand_together(opened):
+    kinds = opened.evaluate("""Array.from(document.querySelectorAll(".group[open]"), (one) => [
+      Array.from(one.querySelectorAll("h3"), (head) => head.textContent),
+      Array.from(one.querySelectorAll(".examples"), (row) =>
+        Array.from(row.querySelectorAll(".what"), (title) => title.textContent.split(" ")[0]))])""")
+    assert kinds == [[["The least robust", "The most robust"], [["Worst"], ["Best"]]]] * len(HOSTILE)
+
+
+def test_a_start_that_fails_is_tried_again(tmp_path, monkeypatch):
+    tries, script = tmp_path / "tries", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho >> {tries}\n[ $(wc -l < {tries}) -gt 2 ] && exec {EXECUTABLE} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(browser_module, "EXECUTABLE", str(script))
+    with Browser() as found:
+        assert found.evaluate("1 + 1") == 2
+    assert len(tries.read_text()) == 3
+    script.write_text("#!/bin/sh\n")
+    with pytest.raises(OSError, match=r"ended|Broken pipe"), Browser():
+        pass
 
 
 def test_the_theme_can_be_turned(browser, report):

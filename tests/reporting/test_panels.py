@@ -6,6 +6,7 @@ import io
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -33,26 +34,38 @@ def changed(results, **columns):
 
 def only(results):
     (group,) = groups(results)
-    (sample,) = group.samples
+    ((sample,),) = group.kinds.values()
     return sample
 
 
 def test_attributions_come_before_checkpoints_and_the_first_is_open(results):
-    assert [(group.title, len(group.samples), group.is_open) for group in groups(results)] == [
-        ("natural: integrated gradients under eXIAA, alpha 0.15, k 0.6", 2, True),
-        ("pgd: integrated gradients under eXIAA, alpha 0.15, k 0.6", 2, True),
-        ("natural: saliency under eXIAA, alpha 0.15, k 0.6", 2, False),
-        ("pgd: saliency under eXIAA, alpha 0.15, k 0.6", 2, False),
+    under = "eXIAA, alpha 0.15, k 0.6"
+    assert [(*group[:3], group.is_open) for group in groups(results)] == [
+        ("natural", "integrated gradients", under, True),
+        ("pgd", "integrated gradients", under, True),
+        ("natural", "saliency", under, False),
+        ("pgd", "saliency", under, False),
     ]
 
 
+def test_the_worst_stand_together_and_before_the_best(results):
+    rows = results.examples
+    more = pd.concat([rows, rows.assign(place=2, sample_id=rows.sample_id + 10)])
+    for group in groups(dataclasses.replace(results, examples=more)):
+        titles = {kind: [sample.title for sample in samples] for kind, samples in group.kinds.items()}
+        assert list(titles) == ["worst", "best"]
+        metric = "top-k intersection"
+        assert titles["worst"] == [f"Worst 1: {metric} 0.100", f"Worst 2: {metric} 0.100"]
+        assert titles["best"] == [f"Best 1: {metric} 0.900", f"Best 2: {metric} 0.900"]
+
+
 def test_a_sample_tells_its_score_and_its_prediction(results):
-    worst, best = groups(results)[0].samples
+    (worst,), (best,) = groups(results)[0].kinds.values()
     assert (worst.title, worst.text) == (
-        "Worst 1: top k 0.100", "Sample 0: class 3, predicted 3; prediction kept.",
+        "Worst 1: top-k intersection 0.100", "Sample 0: class 3, predicted 3; prediction kept.",
     )  # fmt: skip
     assert (best.title, best.text) == (
-        "Best 1: top k 0.900", "Sample 1: class 3, predicted 3; prediction kept.",
+        "Best 1: top-k intersection 0.900", "Sample 1: class 3, predicted 3; prediction kept.",
     )  # fmt: skip
 
 
@@ -64,7 +77,7 @@ def test_every_number_is_the_example_s_own(results):
 
 
 def test_an_undefined_score_is_a_dash(results):
-    assert only(changed(results, value=math.nan)).title == "Best 1: top k –"
+    assert only(changed(results, value=math.nan)).title == "Best 1: top-k intersection –"
 
 
 def test_four_images_in_order_and_in_words(results):
@@ -72,9 +85,9 @@ def test_four_images_in_order_and_in_words(results):
     under = "under eXIAA, alpha 0.15, k 0.6"
     assert [(panel.alt, panel.caption) for panel in panels] == [
         ("Image of sample 41", "image"),
-        ("Map of saliency on sample 41", "its map"),
+        ("Map of saliency on sample 41", "map before"),
         (f"Image of sample 41 {under}", "attacked"),
-        (f"Map of saliency on sample 41 {under}", "its map"),
+        (f"Map of saliency on sample 41 {under}", "map after"),
     ]
     row = results.examples.iloc[0]
     for panel, column in ((panels[0], "image"), (panels[2], "image_adv")):
@@ -105,9 +118,14 @@ def test_attacks_that_words_would_merge_keep_their_names(results):
     attacks = {**results.card["attacks"], "other": results.card["attacks"][STRONGEST]}
     merged = dataclasses.replace(changed(results), card={**results.card, "attacks": attacks})
     (group,) = groups(merged)
-    assert group.title == f"pgd: saliency under {STRONGEST}"
-    assert group.samples[0].panels[2].alt == f"Image of sample 1 under {STRONGEST}"
+    assert group[:3] == ("pgd", "saliency", STRONGEST)
+    assert group.kinds["best"][0].panels[2].alt == f"Image of sample 1 under {STRONGEST}"
 
 
 def test_no_examples_no_groups(results):
     assert groups(dataclasses.replace(results, examples=results.examples.iloc[:0])) == []
+
+
+def test_a_metric_that_turns_leaves_the_score_as_it_is(results):
+    sample = only(changed(results, metric="\u05d0\u05d1", value=0.25))
+    assert sample.title == "Best 1: \u2068\u05d0\u05d1\u2069 0.250"

@@ -42,13 +42,13 @@ def test_the_facts_of_a_card_in_order(card):
         ("Batch size", "64", False),
         ("Seeds", "grid 0, subset 0", False),
         ("Precision", "float32", False),
-        ("Device", "type cpu, processes 1", False),
+        ("Device", "cpu, 1 process", False),
         ("Passes through the networks", "forward 123,456, backward 7,890", False),
-        ("Seconds", "natural 1.5, pgd 1.5", False),
+        ("Time", "natural 1.5 s, pgd 1.5 s", False),
         ("Measured", "2026-01-02T03:04:05+00:00", False),
         ("Versions", "python 3.11.7, lit_xai 0.1.0, torch 2.14.1", False),
         ("SHA-256 of the test images", "ab" * 32, True),
-        ("SHA-256 of the donors images", "cd" * 32, True),
+        ("SHA-256 of the donor images", "cd" * 32, True),
         ("Options of the data", '{\n  "max_train": 2000\n}', True),
         ("Command", "evaluate.py -c configs/evaluate/quick.yaml", True),
     ]
@@ -60,8 +60,8 @@ def test_the_facts_of_a_card_in_order(card):
         ({"precision": None}, {"Precision"}),
         ({"samples": {"split": "val"}}, {"Samples attacked", "Images behind the accuracies", "Batch size"}),
         ({"data": {"sha256": {"test": None}, "init_args": {}}},
-         {"Data", "SHA-256 of the test images", "SHA-256 of the donors images", "Options of the data"}),
-        ({"command": [], "seeds": None, "seconds": {}}, {"Command", "Seeds", "Seconds"}),
+         {"Data", "SHA-256 of the test images", "SHA-256 of the donor images", "Options of the data"}),
+        ({"command": [], "seeds": None, "seconds": {}}, {"Command", "Seeds", "Time"}),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_left_out(card, part, lost):
@@ -185,7 +185,7 @@ def test_no_claims_no_table(results):
         ({}, [("30.0000", 30.0, ""), ("31.0000", 31.0, "± 0.2500"), ("1,036", 1036, ""),
               ("worse than claimed", None, "")]),
         ({"claimed": 30.5}, [("30.5000", 30.5, ""), ("31.0000", 31.0, "± 0.2500"), ("1,036", 1036, ""),
-                             ("confirmed", None, "")]),
+                             ("consistent", None, "")]),
         ({"claimed": 32}, [("32.0000", 32.0, ""), ("31.0000", 31.0, "± 0.2500"), ("1,036", 1036, ""),
                            ("better than claimed", None, "")]),
         ({"measured": float("nan"), "stderr": float("nan"), "count": 0},
@@ -217,3 +217,39 @@ def test_the_metric_decides_which_side_is_better(results):
     assert [row[-1].text for row in provenance.claims(results).rows] == [
         "worse than claimed", "better than claimed", "better than claimed", "higher than claimed",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        ({"type": "cuda", "processes": 4, "name": "H100"}, "cuda, 4 processes, name H100"),
+        ({"type": "cpu"}, "cpu"),
+        ({"processes": 1}, "1 process"),
+        ({"type": None}, ""),
+    ],
+)
+def test_the_device_in_words(card, device, text):
+    found = {fact.name: fact.text for fact in provenance.facts({**card, "device": device})}
+    assert found.get("Device", "") == text
+
+
+def test_a_claim_stands_against_the_interval_of_its_mean(results):
+    row = results.cell("pgd", "saliency", "top_k_eps_0_1", "change")
+    low, high = row["low"], row["high"]
+    inside, outside = (high + row["value"]) / 2, high + 1
+    results.card["claims"] = [{**CLAIM, "measured": row["value"], "claimed": n} for n in (inside, outside)]
+    table = provenance.claims(results)
+    assert [cells[5].note for cells in table.rows] == [f"[{low:.4f}, {high:.4f}]"] * 2
+    assert [cells[-1].text for cells in table.rows] == ["consistent", "better than claimed"]
+
+
+def test_options_hold_no_character_that_turns_them(card):
+    found = provenance.facts({**card, "data": {"init_args": {"name": "\u202eabc\u2066"}}})
+    (options,) = (fact.text for fact in found if fact.name == "Options of the data")
+    assert "\u202e" not in options
+    assert json.loads(options) == {"name": "\u202eabc\u2066"}
+
+
+def test_a_name_that_turns_leaves_its_number_as_it_is(card):
+    found = {fact.name: fact.text for fact in provenance.facts({**card, "seconds": {"\u202eabc": 36.5}})}
+    assert found["Time"] == "\u2068\u202eabc\u2069 36.5 s"

@@ -282,3 +282,47 @@ def test_refuses_a_sample_that_comes_twice(directory):
     rewrite_samples(directory, lambda samples: pd.concat([samples, samples.iloc[[7]]]))
     message = refusal(directory)
     assert f"but got sample 7 twice in {directory / 'samples.parquet'}." in message
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "section"),
+    [
+        ("samples.parquet", "attribution", "attributions"),
+        ("samples.parquet", "attack", "attacks"),
+        ("samples.parquet", "metric", "metrics"),
+        ("agreement.parquet", "second", "attributions"),
+        ("agreement.parquet", "metric", "metrics"),
+        ("examples.parquet", "attack", "attacks"),
+    ],
+)
+def test_refuses_a_name_that_the_card_lacks(directory, file, column, section):
+    frame = pd.read_parquet(directory / file)
+    frame.loc[frame.index[-1:], column] = "other\n"
+    frame.to_parquet(directory / file, index=False)
+    message = refusal(directory)
+    assert f"Expected the {section} of the card, but got 'other\\n' in {directory / file}." in message
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [("attributions", "saliency"), ("attacks", "top_k_eps_0_2"), ("metrics", "ssim")],
+)
+def test_refuses_what_the_card_no_longer_names(directory, section, name):
+    rewrite_card(directory, lambda card: card[section].pop(name))
+    (directory / "samples.parquet").unlink()
+    pd.DataFrame(columns=["checkpoint", "attribution", "attack", "metric", "sample_id", "value"]).astype(
+        {"sample_id": "int64", "value": "float64"}
+    ).to_parquet(directory / "samples.parquet")
+    message = refusal(directory)
+    assert f"Expected the {section} of the card, but got {name!r} in {directory / 'results.csv'}." in message
+
+
+def test_accuracies_and_flags_need_no_name_in_the_card(directory):
+    rewrite_card(directory, lambda card: card["attacks"].pop("unattacked"))
+    rewrite_samples(
+        directory, lambda frame: frame[(frame.attribution == "none") | (frame.attack != "unattacked")]
+    )
+    rewrite_table(
+        directory, lambda frame: frame[(frame.attribution == "none") | (frame.attack != "unattacked")]
+    )
+    assert set(read(directory).samples.attack.unique()) >= {"unattacked", "pgd"}

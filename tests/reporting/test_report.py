@@ -1,9 +1,11 @@
 """The report: whole, the same for the same files, and with the numbers of the files."""
 
 import csv
+import dataclasses
 import itertools
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -46,6 +48,11 @@ def directory(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def made(directory):
+    return read(directory)
+
+
+@pytest.fixture(scope="module")
 def page(directory):
     return Tables((directory / "report.html").read_text())
 
@@ -65,8 +72,8 @@ def test_every_mean_of_the_page_is_that_of_the_file(directory, page):
                 assert float(row[place][0].split()[0]) == pytest.approx(expected["value"], abs=0.051)
                 seen += 1
             first = results.cell(name, attribution, attack, "top_k")
-            numbers = [first["count"], first["failed"], first["excluded"]]
-            assert [cell[1] for cell in row[-3:]] == [int(cell[0]) for cell in row[-3:]] == numbers
+            assert [row[place][1] for place in (-3, -1)] == [first["count"], first["excluded"]]
+            assert row[-2] == (("–", None) if attack == "unattacked" else (str(first.failed), first.failed))
     accuracies = [row[1:3] for row in page.rows["accuracy-table-1"][1:]]
     for name, cells in zip(results.checkpoints, accuracies, strict=True):
         for cell, attack in zip(cells, ("unattacked", "pgd"), strict=True):
@@ -80,11 +87,14 @@ def test_comparisons_are_those_of_the_complete_table(directory, page):
     expected = compare_checkpoints(results)
     shown = expected[(expected.attribution == "saliency") & (expected.metric == "top_k")]
     rows = page.rows["comparisons-fold-2"][1:]
-    assert [row[1][0] for row in rows] == shown["first"].tolist()
-    for place, column in ((3, "difference"), (4, "effect"), (5, "p_holm"), (6, "n")):
+    assert [row[1][0] for row in rows] == (shown["first"] + " → " + shown["second"]).tolist()
+    titles = [cell[0] for cell in page.rows["comparisons-fold-2"][0]]
+    for title, column in (("difference", "difference"), ("effect", "effect"), ("p", "p_holm"), ("n", "n")):
+        place = titles.index(title)
         values = [math.nan if row[place][1] is None else row[place][1] for row in rows]
         np.testing.assert_array_equal(values, shown[column])
-    assert [row[-1][0].replace("–", "") for row in rows] == shown.better.tolist()
+    better = titles.index("better")
+    assert [row[better][0].replace("–", "") for row in rows] == shown.better.tolist()
 
 
 def test_the_complete_table_of_comparisons_is_a_file(directory):
@@ -128,8 +138,8 @@ def test_what_was_measured_is_told(directory, page):
     words = " ".join(" ".join(page.words).split())
     card = json.loads((directory / "card.json").read_text())
     for text in (
-        "5 networks (3 regimes), 2 attributions, 12 attacks on 12 test images of EmbeddedFashion, ",
-        "judged by top k.",
+        "5 networks (3 regimes), 2 attributions, 2 attacks at 9 strengths and 1 control on 12 test images of "
+        "EmbeddedFashion, judged by top-k intersection.",
         card["created"], card["data"]["sha256"]["test"], card["checkpoints"]["ig_1"]["sha256"],
         "evaluate.py -c configs/evaluate/quick.yaml", "torch 2.14.1", "grid 0, subset 0", "float32",
         "lit_xai.attacks.exiaa.EXIAA",
@@ -150,6 +160,56 @@ def test_headings_are_in_order_and_the_contents_lead_to_them(page):
     assert len(identities) == len(set(identities))
     assert {anchor.removeprefix("#") for anchor in anchors} <= set(identities)
     assert len(anchors) == len(page.of("section")) + 1
+
+
+def test_every_section_is_named_by_its_heading(page):
+    headings = {attributes.get("id") for attributes in page.of("h2")}
+    named = [attributes["aria-labelledby"] for attributes in page.of("section")]
+    assert len(set(named)) == len(named) > 8
+    assert set(named) == headings
+
+
+def test_every_hint_of_a_heading_stands_in_the_glossary(directory):
+    text = (directory / "report.html").read_text()
+    hinted = re.findall(r'<button type="button" title="[^"]+"><bdi>([^<]+)</bdi>', text)
+    (glossary,) = re.findall(r'<section id="glossary".*?</section>', text, re.DOTALL)
+    words = set(re.findall(r"<dt><bdi>([^<]+)</bdi></dt>", glossary))
+    # A metric under its strongest attack is explained by the metric.
+    assert {name.rpartition(": ")[2] for name in hinted} - words == set()
+    assert len(set(hinted)) > 10
+
+
+def test_no_line_ends_before_a_percent_sign(directory):
+    text = (directory / "report.html").read_text()
+    assert not re.search(r"\d %", text)
+    assert "95\u00a0% interval" in text
+
+
+@pytest.mark.parametrize(
+    ("attacks", "text"),
+    [
+        ({"a": "TopK"}, "1 attack"),
+        ({"a": "TopK", "b": "TopK"}, "2 attacks"),
+        ({"a/1": "TopK", "a/2": "TopK", "b": "EXIAA"}, "2 attacks at 3 strengths"),
+        ({"a": "TopK", "r/1": "RandomSign", "r/2": "RandomSign"}, "1 attack and 1 control"),
+        ({"a/1": "A", "a/2": "A", "r": "RandomSign", "g": "MatchedGaussian"},
+         "1 attack at 2 strengths and 2 controls"),
+        ({}, "0 attacks"),
+    ],
+)  # fmt: skip
+def test_attacks_are_counted_without_their_strengths_and_controls(made, attacks, text):
+    entries = {
+        name: {"class_path": f"my.{kind}", "sweep": name.partition("/")[0] if "/" in name else None}
+        for name, kind in attacks.items()
+    }
+    card = {**made.card, "attacks": {"unattacked": made.card["attacks"]["unattacked"], **entries}}
+    assert report._attacks(dataclasses.replace(made, card=card)) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "on 1 test image of"), (1234, "on 1,234 test images of")])
+def test_images_are_counted(made, count, text):
+    card = {**made.card, "samples": {**made.card["samples"], "count": count}}
+    assert text in report._lede(dataclasses.replace(made, card=card))
 
 
 def test_equal_files_give_equal_bytes(directory, tmp_path):
@@ -199,7 +259,10 @@ def test_what_may_be_missing_may_be_missing(plain, tmp_path):
         del card[key]
     (tmp_path / "card.json").write_text(json.dumps(card))
     found = Tables(write_report(tmp_path).read_text())
-    assert "1 network, 2 attributions, 12 attacks, judged by top k." in " ".join(found.words)
+    assert (
+        "1 network, 2 attributions, 2 attacks at 9 strengths and 1 control, judged by top-k intersection."
+        in " ".join(found.words)
+    )
     assert set(found.rows) == {"means-table-1", "means-fold-1", "networks", "attacks"}
 
 

@@ -106,16 +106,19 @@ def test_plots_alone_keep_the_accuracies(results, compared, drawn):
 
 def test_the_means_of_the_first_attribution_are_open(results):
     part = sections.means(results)
-    assert part.texts == ["Every mean stands with its 95 % bootstrap interval; a press on a heading sorts."]
+    assert part.texts == [
+        "Every mean stands with its 95 % interval, but for those that are undefined or of too few samples, "
+        "and for “kept only”. A press on a heading sorts."
+    ]
     assert part.tables == [tables.attribution(results, "integrated_gradients")]
     # Thirteen attacks, two checkpoints.
-    assert part.folds == [("saliency: 26 rows", tables.attribution(results, "saliency"))]
+    assert part.folds == [("saliency", "26 rows", tables.attribution(results, "saliency"))]
 
 
 def test_one_row_is_one_row(results):
     chosen = results.table.query("attack == 'unattacked' and checkpoint == 'pgd'")
     part = sections.means(dataclasses.replace(results, table=chosen))
-    assert [fold.summary for fold in part.folds] == ["saliency: 1 row"]
+    assert [fold[:2] for fold in part.folds] == [("saliency", "1 row")]
 
 
 def test_comparisons_are_told_with_their_number(results, compared):
@@ -123,21 +126,20 @@ def test_comparisons_are_told_with_their_number(results, compared):
     # An accuracy and a PGD accuracy; two attributions, thirteen attacks, five metrics.
     assert part.texts == [
         "Paired t-tests on the samples scored on both networks: what chance could change is the choice of "
-        "samples, not the training. p is corrected for all 132 comparisons (Holm). Shown are the accuracies "
-        "and top k; the complete table is in comparisons.csv."
+        "samples, not the training. Shown are the accuracies and top-k intersection; the complete table "
+        "of 132 comparisons is in comparisons.csv."
     ]
     assert [table.caption.partition(":")[0] for table in part.tables] == [
-        "Accuracy", "Top k, integrated gradients",
+        "Accuracy", "Top-k intersection, integrated gradients",
     ]  # fmt: skip
     shown = compared.query("attribution == 'saliency' and metric == 'top_k'")
-    found = int((shown.p_holm < 0.05).sum())
-    assert [fold.summary for fold in part.folds] == [f"saliency: 13 comparisons, {found} significant"]
+    assert [fold[:2] for fold in part.folds] == [("saliency", contrasts.summary(shown))]
     assert part.folds[0].table == contrasts.checkpoint_table(shown, results, "saliency")
 
 
 def test_many_comparisons_have_a_separator(results, compared):
     many = pd.concat([compared] * 10, ignore_index=True)
-    assert "corrected for all 1,320 comparisons" in sections.comparisons(results, many).texts[0]
+    assert "table of 1,320 comparisons" in sections.comparisons(results, many).texts[0]
 
 
 @pytest.mark.parametrize(
@@ -174,12 +176,11 @@ def test_regimes_have_means_then_tests(seeded):
         rows = contrasts.headline_rows(averages, seeded, name)
         assert table == contrasts.regime_means_table(rows, seeded, name)
     shown = [contrasts.headline_rows(tested, seeded, name) for name in ("none", *seeded.attributions)]
-    found = [int((rows.p_holm < 0.05).sum()) for rows in shown]
-    assert [fold.summary for fold in part.folds] == [
-        "saliency: 39 means",
-        f"Tests, accuracy: 2 comparisons, {found[0]} significant",
-        f"Tests, integrated gradients: 13 comparisons, {found[1]} significant",
-        f"Tests, saliency: 13 comparisons, {found[2]} significant",
+    assert [fold[:2] for fold in part.folds] == [
+        ("saliency", "39 means"),
+        ("Tests, accuracy", contrasts.summary(shown[0])),
+        ("Tests, integrated gradients", contrasts.summary(shown[1])),
+        ("Tests, saliency", contrasts.summary(shown[2])),
     ]
 
 
@@ -190,7 +191,7 @@ def test_one_regime_of_two_seeds_is_tested_against_none(seeded):
     alone = dataclasses.replace(seeded, card=card, table=table)
     part = sections.regimes(alone, compare_regimes(alone))
     assert [len(table.rows) for table in part.tables] == [1, 1]
-    assert [fold.summary for fold in part.folds] == ["saliency: 1 mean"]
+    assert [fold[:2] for fold in part.folds] == [("saliency", "1 mean")]
 
 
 def test_samples_are_those_of_the_panels(results):
@@ -199,38 +200,46 @@ def test_samples_are_those_of_the_panels(results):
         "What the strongest attack does to single samples: the least and the most robust ones by their "
         "score, before and after. Both maps of a sample share one scale of colour."
     ]
-    assert [group.title for group in part.groups] == [
-        f"{checkpoint}: {attribution} under eXIAA, alpha 0.15, k 0.6"
+    assert [group[:3] for group in part.groups] == [
+        (checkpoint, attribution, "eXIAA, alpha 0.15, k 0.6")
         for attribution in ("integrated gradients", "saliency")
         for checkpoint in ("natural", "pgd")
     ]
 
 
-def test_every_metric_is_explained_before_the_words_of_the_page(results):
-    found = sections.glossary(results)
-    assert found[:5] == [
-        ("top k", "Mean top_k. Higher is more robust."),
-        ("LENS precision", "Mean lens_precision. Higher is more robust."),
-        ("change", "Mean change. Lower is more robust."),
-        ("SSIM", "Mean ssim. Higher is more robust."),
-        ("confidence change", "Mean confidence_change. Lower is more robust."),
-    ]
-    assert [word for word, _ in found[5:]] == [
-        "kept", "failed", "excluded", "strongest attack", "95 % interval", "effect", "Holm",
-    ]  # fmt: skip
-    assert all(text.endswith(".") for _, text in found)
-
-
 @pytest.mark.parametrize(
-    ("change", "text"),
+    ("titles", "words"),
     [
-        ({"higher_is_better": None}, "Mean top_k."),
-        ({"description": ""}, "lit_xai.metrics.top_k.TopKIntersection. Higher is more robust."),
-        ({"description": None, "class_path": ""}, "Higher is more robust."),
-        ({"description": "", "class_path": "", "higher_is_better": None}, ""),
+        (["Distribution of change: a", "Distribution of SSIM: a", "Distribution of SSIM: b"], "change, SSIM"),
+        (["Change under eXIAA: a", "SSIM under eXIAA: b"], "Change under eXIAA, SSIM under eXIAA"),
+        (["Radius: a", "Radius: b"], "a, b"),
+        (["Radius: a"], "Radius"),
+        (["of", "of x"], "of, of x"),
+        ([f"plot {place}" for place in range(9)], "0, 1, 2, 3, 4, 5 and 3 others"),
+        ([f"plot {place}" for place in range(7)], "0, 1, 2, 3, 4, 5 and 1 other"),
+        ([], ""),
     ],
 )
-def test_a_metric_is_explained_by_what_is_known(results, change, text):
-    entry = {**results.card["metrics"]["top_k"], **change}
-    card = {**results.card, "metrics": {"top_k": entry}}
-    assert sections.glossary(dataclasses.replace(results, card=card))[0] == ("top k", text)
+def test_what_is_folded_is_named(titles, words):
+    assert sections.subjects(titles) == words
+
+
+def test_further_plots_are_named_in_their_part(results, compared, drawn, monkeypatch):
+    drawn()
+    plots = [Plot(f"p{place}", f"Distribution of {place}: a", "", Figure()) for place in range(6)]
+    monkeypatch.setattr(sections, "gallery", lambda _: {"Distributions": plots})
+    parts = sections.parts(results, compared, compare_regimes(results))
+    assert {part.anchor: part.more for part in parts if part.plots} == {"plots-1": "4, 5"}
+
+
+def test_a_name_that_turns_is_isolated_in_captions_and_cells(tmp_path, drawn):
+    drawn()
+    names = ("\u202eabc", "\u05d0\u05d1")
+    results = read(write_results(tmp_path, names, attributions=("\u05d2",), samples=8))
+    parts = sections.parts(results, compare_checkpoints(results), compare_regimes(results))
+    (means,) = (part for part in parts if part.anchor == "means")
+    assert means.tables[0].caption.startswith("Means of \u2068\u05d2\u2069 with 95 % intervals")
+    assert [row[1].text for row in means.tables[0].rows[:2]] == list(names)
+    cell = tables.Cell("\u05d0\u05d1 \u2192 \u202eabc", 1.0, "note")
+    one = sections._upright(tables.Table("", [], [[cell]]), names)
+    assert one.rows == [[("\u2068\u05d0\u05d1\u2069 \u2192 \u2068\u202eabc\u2069", 1.0, "note")]]

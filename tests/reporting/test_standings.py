@@ -101,18 +101,18 @@ def test_the_claims_of_a_checkpoint_are_judged():
         evaluation("card.json", {name: {"sign": 0.8, "top_k": 0.4} for name in "abc"}, claims=claims)
     )
     assert [[words for _, words in judged(place)] for place in board.places] == [
-        ["confirmed", "worse than claimed", "confirmed", "higher than claimed"],
+        ["consistent", "worse than claimed", "consistent", "higher than claimed"],
         ["better than claimed"],
         [],
     ]
     assert [row.claims.text for row in rows(board, ".")] == [
-        "1 worse than claimed, 1 higher than claimed, 2 confirmed",
+        "1 worse than claimed, 1 higher than claimed, 2 consistent",
         "1 better than claimed",
         "\N{EN DASH}",
     ]
     table = claims_table(board)
     assert [cell.text for cell in table.rows[1]] == [
-        "a", "saliency/top_k/top_k", "0.9", "0.4", "0.01", "40", "worse than claimed",
+        "a", "saliency/top_k/top_k", "0.9", "0.4", "0.39", "0.41", "40", "worse than claimed",
     ]  # fmt: skip
     assert len(table.rows) == 5
 

@@ -9,6 +9,7 @@ from lit_xai.reporting.statistics import (
     mean_interval,
     paired_difference,
     welch_difference,
+    wilson_intervals,
 )
 
 NAN = float("nan")
@@ -277,3 +278,16 @@ def test_holm_keeps_the_error_of_a_family():
     p = generator().random((2000, 20))
     errors = np.array([(holm(row) < 0.05).any() for row in p]).mean()
     assert abs(errors - 0.05) < 3 * (0.05 * 0.95 / 2000) ** 0.5
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_shares_have_wilson_s_interval(level):
+    pairs = [(0, 5), (5, 5), (3, 7), (50, 99), (999, 1000)]
+    low, high = wilson_intervals(
+        [ones / count for ones, count in pairs], [count for _, count in pairs], level
+    )
+    expected = [stats.binomtest(ones, count).proportion_ci(level, method="wilson") for ones, count in pairs]
+    np.testing.assert_allclose(low, [interval.low for interval in expected], atol=1e-15)
+    np.testing.assert_allclose(high, [interval.high for interval in expected], atol=1e-15)
+    assert (low[0], high[1]) == (0, 1)
+    assert np.isnan(wilson_intervals(NAN, 0)).all()

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attacks.unattacked import Unattacked
@@ -61,13 +62,36 @@ def test_columns_and_rows_by_hand():
 def test_intervals_are_the_bootstrap_s():
     samples = made_up_samples(("natural",), ("saliency",), 30)
     table = summarize(samples)
-    for place in (0, 5, 12, 40):
+    for place in (2, 8, 14, 40):
         row = table.iloc[place]
         chosen = samples
         for name in ("checkpoint", "attribution", "attack", "metric"):
             chosen = chosen[chosen[name] == row[name]]
         assert (row["low"], row["high"]) == bootstrap_intervals(chosen["value"])
         assert row["low"] <= row["value"] <= row["high"]
+
+
+@pytest.mark.parametrize(("ones", "count"), [(99, 99), (0, 40), (7, 12), (1, 1), (811, 1000)])
+def test_scores_of_0_and_1_have_wilson_s_interval(ones, count):
+    kept = np.repeat([1.0, 0.0], [ones, count - ones])
+    table = summarize(pd.concat([rows("change", kept + 0.5), rows("prediction_kept", kept)]))
+    change, row = (row for _, row in table.iterrows())
+    expected = stats.binomtest(ones, count).proportion_ci(method="wilson")
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-12, abs=1e-15)
+    assert row["low"] <= row["value"] <= row["high"]
+    np.testing.assert_array_equal([change["low"], change["high"]], bootstrap_intervals(kept + 0.5))
+
+
+def test_ones_of_a_metric_that_has_other_scores_are_no_shares():
+    same, other = rows("top_k", [1.0] * 9, cell=("a", "ig", "unattacked")), rows("top_k", [0.5, 1.0, 0.0])
+    table = summarize(pd.concat([same, other]))
+    assert table[["low", "high"]].iloc[0].tolist() == [1, 1]
+    assert table["low"].iloc[1] == bootstrap_intervals([0.5, 1.0, 0.0])[0]
+
+
+def test_shares_without_any_defined_score_have_no_interval():
+    row = summarize(rows("prediction_kept", [NAN, NAN])).iloc[0]
+    assert row[["value", "low", "high"]].isna().all()
 
 
 def test_one_sample_has_no_spread():

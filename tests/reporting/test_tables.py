@@ -68,30 +68,40 @@ def test_every_mean_of_an_attribution_is_that_of_the_file(results):
         keys = [(attack, name) for attack in results.attacks for name in results.checkpoints]
         assert shown[:, place].tolist() == [expected[key] for key in keys]
     heads = rows[rows.metric == "top_k"].set_index(["attack", "checkpoint"]).loc[keys]
-    for place, column in zip((-3, -2, -1), ("count", "failed", "excluded"), strict=True):
+    for place, column in ((-3, "count"), (-1, "excluded")):
         assert [row[place].value for row in table.rows] == heads[column].tolist()
-    kept = [math.nan if row[-4].value is None else row[-4].value for row in table.rows]
-    np.testing.assert_array_equal(kept, heads.kept_value)
+    # What is not attacked cannot fail.
+    assert [row[place][:2] for row in table.rows[:2] for place in (-4, -2)] == [("–", None)] * 4
+    assert [row[-2].value for row in table.rows[2:]] == heads.failed.tolist()[2:]
+    assert [row[-4].value for row in table.rows[2:]] == heads.kept_value.tolist()[2:]
+    assert [row[-4].note for row in table.rows[2:]] == [f"n={count}" for count in heads.kept_count[2:]]
 
 
 def test_the_caption_says_which_way_is_robust(results):
     assert tables.attribution(results, "saliency").caption.endswith(
-        "Higher is more robust: top k, LENS precision, SSIM. Lower is more robust: change, confidence change."
+        "Higher is more robust: top-k intersection, LENS precision, SSIM. "
+        "Lower is more robust: change, confidence change."
     )
 
 
 def test_accuracies_stand_beside_the_strongest_attack(results):
     table = tables.accuracy(results)
     assert [column.title for column in table.columns] == [
-        "checkpoint", "accuracy", "PGD accuracy", "n", "integrated gradients: top k", "saliency: top k",
+        "checkpoint", "accuracy", "PGD accuracy", "n (accuracy)",
+        "integrated gradients: top-k intersection", "strongest attack",
+        "saliency: top-k intersection", "strongest attack",
     ]  # fmt: skip
     for row, name in zip(table.rows, results.checkpoints, strict=True):
         assert row[1].value == results.cell(name, "none", "unattacked", "accuracy")["value"]
         assert row[2].value == results.cell(name, "none", "pgd", "accuracy")["value"]
         assert row[3].value == 200
         cells = results.table.query("checkpoint == @name and attribution == 'saliency' and metric == 'top_k'")
-        assert row[5].value == cells.value.min()
-        assert row[5].note.endswith("\neXIAA, alpha 0.15, k 0.6")
+        assert row[6].value == cells.value.min()
+        worst = cells.loc[cells.value.idxmin()]
+        counts = f"n={worst['count']}, {worst.failed} failed, {worst.excluded} excluded"
+        assert worst["count"] + worst.excluded == 20
+        assert row[6].note.split("\n")[1:] == [counts]
+        assert row[7].text == "eXIAA, alpha 0.15, k 0.6"
 
 
 def test_no_accuracies_no_table(results):
@@ -102,7 +112,7 @@ def test_no_accuracies_no_table(results):
 
 def test_attacks_that_words_would_merge_keep_their_names(tmp_path):
     results = read(write_results(tmp_path, samples=8))
-    assert tables.attack_labels(results)["top_k_eps_0_1"] == "top k, eps 0.1"
+    assert tables.attack_labels(results)["top_k_eps_0_1"] == "top-k attack, eps 0.1"
     results.card["attacks"]["other"] = results.card["attacks"]["top_k_eps_0_1"]
     assert tables.attack_labels(results)["top_k_eps_0_1"] == "top_k_eps_0_1"
 
@@ -113,5 +123,18 @@ def test_a_missing_row_is_a_dash(results):
     table = tables.attribution(type(results)(results.card, *frames), "saliency")
     place = list(METRICS).index("ssim") + 2
     empty = [row[0].text for row in table.rows if row[place] == ("–", None, "")]
-    assert empty == ["top k, eps 0.1"] * 2
+    assert empty == ["top-k attack, eps 0.1"] * 2
     assert isinstance(results.table, pd.DataFrame)
+
+
+def test_an_attack_is_what_changes_the_image_whatever_it_is_called(tmp_path):
+    results = read(write_results(tmp_path, samples=8))
+    assert tables.attacks(results) == [name for name in results.attacks if name != "unattacked"]
+    results.card["attacks"]["clean"] = results.card["attacks"]["unattacked"]
+    assert "clean" not in tables.attacks(results)
+
+
+def test_the_family_of_an_attack_turns_no_number(tmp_path):
+    results = read(write_results(tmp_path, samples=8))
+    results.card["attacks"]["top_k_eps_0_1"]["sweep"] = "\u05d0\u05d1"
+    assert tables.attack_labels(results)["top_k_eps_0_1"] == "\u2068\u05d0\u05d1\u2069, eps 0.1"

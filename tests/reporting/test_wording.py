@@ -29,8 +29,21 @@ def test_a_board_is_named_in_words():
     found = board()
     assert wording.title(found) == "saliency on 40 images of Images"
     assert wording.images(found) == "40 images of the test split"
-    assert wording.measured(found) == "top_k (higher is more robust)"
+    assert wording.measured(found) == "top-k intersection (higher is more robust)"
     assert wording.attacks(found) == ["RandomSign (control) at radius 0.1", "TopK at radius 0.1"]
+
+
+def test_one_image_is_one_image():
+    found = board(samples={"split": "val", "count": 1})
+    assert wording.title(found) == "saliency on 1 image of Images"
+    assert wording.images(found) == "1 image of the val split"
+
+
+def test_a_name_that_turns_is_isolated_in_a_title():
+    saliency = {"class_path": "my.Saliency", "init_args": {}}
+    values = {"a": {"sign": 0.5, "top_k": 0.4}}
+    (found,) = boards([evaluation("card.json", values, attributions={"\u05d0": saliency})])
+    assert wording.title(found) == "\u2068\u05d0\u2069 on 40 images of Images"
 
 
 def test_attacks_are_told_by_their_radii_or_by_what_varies():

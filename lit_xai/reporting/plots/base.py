@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from lit_xai.reporting.plots.style import INK, styled
-from lit_xai.reporting.plots.words import printable
+from lit_xai.reporting.plots.words import storable
 
 # A plot may be this much larger on a wide page than its own pixels: the text grows with it.
 _LARGEST = 1.5
@@ -81,7 +81,7 @@ def _saved(plot: Plot, kind: str, **options: Any) -> bytes:
 
 def _labelled(tag: str, label: str, text: str) -> ElementTree.Element:
     element = ElementTree.Element(tag, {"id": label})
-    element.text = printable(text)
+    element.text = storable(text)
     return element
 
 

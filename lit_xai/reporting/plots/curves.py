@@ -1,20 +1,34 @@
 """Curves of robustness over the radius of an attack and over the epochs of training."""
 
 from collections.abc import Sequence
+from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 
 from lit_xai.reporting.plots.base import Plot
-from lit_xai.reporting.plots.families import Family, attack_label, metric_heading, swept
-from lit_xai.reporting.plots.lines import Line, line_plot, told
+from lit_xai.reporting.plots.families import Family, swept
+from lit_xai.reporting.plots.lines import Line, can_be_drawn, line_plot, told
 from lit_xai.reporting.plots.logged import Grid, Series, grids, series
-from lit_xai.reporting.plots.style import DASHED, INK, Entry, styled
-from lit_xai.reporting.plots.words import capital, in_words, slug
+from lit_xai.reporting.plots.naming import Naming, isolated, naming
+from lit_xai.reporting.plots.style import DASHES, INK, Entry, styled
+from lit_xai.reporting.plots.telling import drawable, samples_told, sentences
+from lit_xai.reporting.plots.units import Floats, Means, Unit, over_seeds, units
+from lit_xai.reporting.plots.words import capital, printable, slug
 from lit_xai.reporting.reading import Results
 
-_DASHES = (DASHED, (0, (1, 1.6)), (0, (6, 2)))
 _ACCURACIES = {"val/accuracy": "accuracy", "val/pgd_accuracy": "accuracy under PGD"}
 _RADIUS = "radius, in pixel units of [0, 1]"
+
+
+class _Source(NamedTuple):
+    """What curves over the radius are made of."""
+
+    results: Results
+    units: list[Unit]
+    means: Means
+    attacks: Sequence[Family]
+    controls: Sequence[Family]
 
 
 @styled()
@@ -29,48 +43,87 @@ def radius_curves(results: Results) -> list[Plot]:
     families = [family for family in swept(results, 1) if "eps" in next(iter(family.attacks.values()))]
     attacks = [family for family in families if not family.is_control] or families
     controls = [family for family in families if family not in attacks]
-    found = (_radius_plot(results, attribution, attacks, controls) for attribution in results.attributions)
+    source = _Source(results, units(results), Means(results), attacks, controls)
+    found = (_radius_plot(source, attribution) for attribution in results.attributions)
     return [plot for plot in found if plot is not None]
 
 
-def _radius_plot(
-    results: Results, attribution: str, attacks: Sequence[Family], controls: Sequence[Family]
-) -> Plot | None:
-    swept_lines = [_family_lines(results, attribution, family) for family in attacks]
-    kept = [place for place, lines in enumerate(swept_lines) if lines]
+def _radius_plot(source: _Source, attribution: str) -> Plot | None:
+    results, drawn, spoken = source.results, naming(source.results), naming(source.results, spoken=True)
+    swept_lines = [_family_lines(source, attribution, family) for family in source.attacks]
+    kept = [place for place, lines in enumerate(swept_lines) if any(map(_goes_on, lines))]
     if not kept:
         return None
     lines = [line._replace(panel=panel) for panel, place in enumerate(kept) for line in swept_lines[place]]
-    titles = [in_words(attacks[place].name) for place in kept]
-    text = told(results, titles, lines, "at radius")
     shown = []
-    for family, dashes in zip(controls, _DASHES, strict=False):
-        dashed = _family_lines(results, attribution, family)
-        lines += [
-            line._replace(panel=panel, dashes=dashes) for panel in range(len(titles)) for line in dashed
-        ]
-        shown += [Entry(f"{in_words(family.name)} (control)", INK, "", dashes)] if dashed else []
-    heading = metric_heading(results, results.headline)
-    figure = line_plot(results, titles, lines, heading=heading, below=_RADIUS, dashed=shown)
-    metric, under = capital(in_words(results.headline)), " and ".join(titles)
-    title = f"{metric} over radius: {in_words(attribution)} under {under}"
-    return Plot(slug("radius", attribution), title, f"{title}. {text}", figure)
+    for family, dashes in zip(source.controls, cycle(DASHES)):
+        dashed = [line for line in _family_lines(source, attribution, family) if not line.is_seed]
+        dashed = [line._replace(dashes=dashes, label=_under(line, spoken, family)) for line in dashed]
+        lines += [line._replace(panel=panel) for panel in range(len(kept)) for line in dashed]
+        if can_be_drawn(dashed):
+            shown.append(Entry(f"{drawn.family(family.name)} (control)", INK, "", (0, dashes)))
+    families = [source.attacks[place] for place in kept]
+    titles = [drawn.family(family.name) for family in families]
+    heading = drawn.heading(results.headline)
+    figure = line_plot(source.units, titles, lines, heading=heading, below=_RADIUS, dashed=shown)
+    said = [spoken.family(family.name) for family in families]
+    metric = capital(spoken.metric(results.headline))
+    title = f"{metric} over radius: {spoken.attribution(attribution)} under {' and '.join(said)}"
+    gone = [
+        line._replace(label=_under(line, spoken, family))
+        for family, own in zip(source.attacks, swept_lines, strict=True)
+        if family not in families
+        for line in own
+    ]
+    samples = samples_told(_counts(source, attribution, families))
+    alt = sentences(f"{title}.", told(said, lines, "at radius", gone), samples)
+    return Plot(slug("radius", attribution), title, alt, figure)
 
 
-def _family_lines(results: Results, attribution: str, family: Family) -> list[Line]:
+def _goes_on(line: Line) -> bool:
+    """Return whether there is more to draw than the clean image."""
+    return bool(drawable(line.value[line.horizontal > 0]).any())
+
+
+def _under(line: Line, spoken: Naming, family: Family) -> str:
+    return f"{line.label} under {spoken.family(family.name)}"
+
+
+def _counts(source: _Source, attribution: str, families: Sequence[Family]) -> list[int]:
+    headline = source.results.headline
+    return [
+        count
+        for family in families
+        for attack in family.attacks
+        for unit in source.units
+        for count in source.means.samples(unit.members, attribution, attack, headline)
+    ]
+
+
+def _family_lines(source: _Source, attribution: str, family: Family) -> list[Line]:
+    """Return the line of every unit and seed that has more than the clean image."""
+    results = source.results
     radii = {"unattacked": 0.0} | {name: float(values["eps"]) for name, values in family.attacks.items()}
+    radii = {attack: eps for attack, eps in radii.items() if drawable(eps)}
     lines = []
-    for checkpoint in results.checkpoints:
-        cells = [
-            (eps, results.cell(checkpoint, attribution, attack, results.headline))
-            for attack, eps in radii.items()
-        ]
-        points = sorted(
-            (eps, cell["value"], cell["low"], cell["high"]) for eps, cell in cells if cell is not None
-        )
-        table = np.array(points, dtype=np.float64).reshape(-1, 4)
-        if np.isfinite(table[table[:, 0] > 0, 1]).any():
-            lines.append(Line(0, checkpoint, *table.T))
+    for place, unit in enumerate(source.units):
+        members = [(name, unit._replace(members=(name,), group=None)) for name in unit.members if unit.group]
+        of = [(unit, "", False), *((alone, name, True) for name, alone in members)]
+        for one, name, is_seed in of:
+            cells = [
+                (eps, source.means.of(one, attribution, attack, results.headline))
+                for attack, eps in radii.items()
+            ]
+            found = sorted((eps, mean) for eps, mean in cells if mean is not None)
+            if not any(eps > 0 for eps, _ in found):
+                continue
+            across = np.array([eps for eps, _ in found])
+            value, low, high = np.array([mean[:3] for _, mean in found]).T
+            if unit.group is not None:
+                low = high = value
+            seeds = max(mean.seeds for _, mean in found)
+            label = isolated(printable(name)) if is_seed else unit.spoken(seeds)
+            lines.append(Line(0, place, label, across, value, low, high, is_seed=is_seed))
     return lines
 
 
@@ -82,30 +135,67 @@ def epoch_curves(results: Results) -> list[Plot]:
         results: Of an evaluation; without a log there are no plots.
     """
     found = [(title, series(results, key)) for key, title in _ACCURACIES.items()]
-    accuracies = [(title, lines) for title, lines in found if lines]
+    accuracies = [(title, title, lines) for title, lines in found if lines]
     plots = []
     if accuracies:
-        title = f"{capital(' and '.join(title for title, _ in accuracies))} over epochs"
+        title = f"{capital(' and '.join(title for title, _, _ in accuracies))} over epochs"
         plots.append(_epoch_plot(results, "epochs", title, "share of the validation images", accuracies))
     plots += [_grid_plot(results, attribution, grid) for attribution, grid in grids(results).items()]
-    return plots
+    return [plot for plot in plots if plot is not None]
 
 
-def _grid_plot(results: Results, attribution: str, grid: Grid) -> Plot:
-    panels = [(attack_label(results, attack), lines) for attack, lines in grid.attacks.items()]
-    title = f"{capital(in_words(grid.metric))} over epochs: {in_words(attribution)}"
-    heading = metric_heading(results, grid.metric)
-    return _epoch_plot(results, slug("epochs", attribution), title, heading, panels)
+def _grid_plot(results: Results, attribution: str, grid: Grid) -> Plot | None:
+    drawn, spoken = naming(results), naming(results, spoken=True)
+    panels = [(drawn.attack(name), spoken.attack(name), lines) for name, lines in grid.attacks.items()]
+    title = f"{capital(spoken.metric(grid.metric))} over epochs: {spoken.attribution(attribution)}"
+    heading = drawn.heading(grid.metric)
+    plot = _epoch_plot(results, slug("epochs", attribution), title, heading, panels)
+    return plot and plot._replace(alt=sentences(plot.alt, samples_told(grid.counts)))
 
 
 def _epoch_plot(
-    results: Results, name: str, title: str, heading: str, panels: Sequence[tuple[str, dict[str, Series]]]
-) -> Plot:
+    results: Results,
+    name: str,
+    title: str,
+    heading: str,
+    panels: Sequence[tuple[str, str, dict[str, Series]]],
+) -> Plot | None:
+    found, kept, gone = units(results), [], []
+    for panel in panels:
+        own = [line for place, unit in enumerate(found) for line in _epoch_lines(place, unit, panel[2])]
+        if can_be_drawn(own):
+            kept.append((panel, own))
+        else:
+            gone += [line._replace(label=f"{line.label}, {panel[1]},") for line in own]
+    lines = [line._replace(panel=place) for place, (_, own) in enumerate(kept) for line in own]
+    if not lines:
+        return None
+    titles = [panel[0] for panel, _ in kept]
+    figure = line_plot(found, titles, lines, heading=heading, below="epoch", whole=True)
+    said = [panel[1] for panel, _ in kept]
+    return Plot(name, title, sentences(f"{title}.", told(said, lines, "in epoch", gone)), figure)
+
+
+def _epoch_lines(place: int, unit: Unit, found: dict[str, Series]) -> list[Line]:
+    own = {name: found[name] for name in unit.members if name in found}
+    if unit.group is None:
+        return [_line(place, unit.spoken(1), line) for line in own.values()]
     lines = [
-        Line(panel, checkpoint, line.epochs, line.values, line.values, line.values)
-        for panel, (_, found) in enumerate(panels)
-        for checkpoint, line in found.items()
+        _line(place, isolated(printable(name)), line)._replace(is_seed=True) for name, line in own.items()
     ]
-    titles = [title for title, _ in panels]
-    figure = line_plot(results, titles, lines, heading=heading, below="epoch", whole=True)
-    return Plot(name, title, f"{title}. {told(results, titles, lines, 'in epoch')}", figure)
+    if own:
+        seeds = {str(seed) for name, seed in zip(unit.members, unit.seeds, strict=True) if name in own}
+        lines.append(_line(place, unit.spoken(len(seeds)), _averaged(unit, own)))
+    return lines
+
+
+def _line(place: int, label: str, line: Series) -> Line:
+    return Line(0, place, label, line.epochs, line.values, line.values, line.values)
+
+
+def _averaged(unit: Unit, found: dict[str, Series]) -> Series:
+    """Return the mean over the epochs that all seeds have."""
+    shared = sorted(set.intersection(*(set(line.epochs) for line in found.values())))
+    epochs: Floats = np.array(shared, dtype=np.float64)
+    values = {name: line.values[np.isin(line.epochs, epochs)] for name, line in found.items()}
+    return Series(epochs, over_seeds(unit, values))

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lit_xai.reporting.plots.style import INK, Look
+from lit_xai.reporting.plots.telling import drawable
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 _BINS = 256
@@ -59,15 +60,16 @@ def density(values: Floats, points: int = 40) -> tuple[Floats, Floats]:
     return places, kernel @ counts / (len(values) * width * np.sqrt(2 * np.pi))
 
 
-def draw_scores(panel: Axes, values: Floats, middle: float, look: Look) -> None:
+def draw_scores(panel: Axes, values: Floats, mean: float, middle: float, look: Look) -> None:
     """Draw a sample around a horizontal line: its shape, its middle half, its mean.
 
     The shape is a violin; below 20 samples there are whiskers instead, and where samples have few values a
-    disc for each, as large as its share.
+    disc for each, as large as its share. Nothing marks a mean that has no place on the axis.
 
     Args:
         panel: Its vertical unit is a pixel.
         values: Finite, at least one.
+        mean: Also of what is not finite.
         middle: Where the line is.
         look: Of the checkpoint.
     """
@@ -76,7 +78,12 @@ def draw_scores(panel: Axes, values: Floats, middle: float, look: Look) -> None:
     if len(different) <= _FEW_VALUES:
         areas = 4 * _HALF**2 * counts / len(values)
         panel.scatter(
-            different, [middle] * len(different), s=areas, color=look.colour, alpha=0.35, linewidth=0
+            different,
+            [middle] * len(different),
+            s=areas,
+            facecolor=f"{look.colour}59",
+            edgecolor=look.colour,
+            linewidth=0.8,
         )
     elif len(values) < _FEW_SAMPLES:
         panel.plot([box.low, box.high], [middle] * 2, color=look.colour, linewidth=1)
@@ -87,7 +94,9 @@ def draw_scores(panel: Axes, values: Floats, middle: float, look: Look) -> None:
     if len(different) > _FEW_VALUES:
         bar = Rectangle((box.first, middle - 2), box.third - box.first, 4, color=look.colour, linewidth=0)
         panel.add_artist(bar)
+    if not drawable(mean):
+        return
     panel.plot(
-        [float(values.mean())], [middle], marker=look.marker, markersize=6.5, color=look.colour,
+        [mean], [middle], marker=look.marker, markersize=6.5, color=look.colour,
         markeredgecolor=INK, markeredgewidth=0.8,
     )  # fmt: skip

@@ -9,117 +9,109 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lit_xai.reporting.plots.base import Plot
-from lit_xai.reporting.plots.density import Floats, draw_scores, quartiles
-from lit_xai.reporting.plots.families import attack_label, is_control, metric_heading
+from lit_xai.reporting.plots.chosen import leading_attacks, shown_attacks
+from lit_xai.reporting.plots.density import draw_scores, quartiles
+from lit_xai.reporting.plots.naming import isolated, naming
 from lit_xai.reporting.plots.style import (
     SMALL,
     WIDTH,
-    Entry,
     axes_at,
     blank,
     draw_legend,
     legend_rows,
-    looks,
     short_tick,
     styled,
     write,
 )
-from lit_xai.reporting.plots.words import capital, in_words, number, short_names, shortened, slug
+from lit_xai.reporting.plots.telling import drawable
+from lit_xai.reporting.plots.units import Floats, legend, looks, units
+from lit_xai.reporting.plots.words import capital, number, short_names, shortened, slug
 from lit_xai.reporting.reading import Results
 
-_MOST_PLOTS = 12
-_MOST_ATTACKS = 8
+_MOST_COMPLETE = 4
 _HEAD, _ROW, _BELOW = 24.0, 17.0, 7.0
 _SIDE, _NUMBERS = 8.0, 46.0
+
+
+class Scores(NamedTuple):
+    """The scores of a checkpoint that have a place on an axis, how many have none, and the mean of all."""
+
+    values: Floats
+    beyond: int
+    mean: float
 
 
 class Group(NamedTuple):
     """The scores under an attack, by checkpoint."""
 
     attack: str
-    scores: dict[str, Floats]
+    scores: dict[str, Scores]
 
 
 @styled()
 def distributions(results: Results) -> list[Plot]:
     """Return a plot for each metric and explanation whose scores differ, the headline metric first.
 
-    Of many attacks only the strongest of each family is shown; of many plots the first twelve.
+    Of many attacks only the strongest of each family is shown; beyond the first four plots only the strongest
+    attack and the strongest control.
 
     Args:
         results: Of an evaluation.
     """
     scores = _scores(results)
-    attacks = {attribution: shown_attacks(results, attribution) for attribution in results.attributions}
+    complete = {attribution: shown_attacks(results, attribution) for attribution in results.attributions}
+    brief = {name: leading_attacks(results, name, attacks) for name, attacks in complete.items()}
     plots: list[Plot] = []
     for metric in results.metrics:
         for attribution in results.attributions:
-            groups = [
-                Group(attack, scores.get((attribution, metric, attack), {}))
-                for attack in attacks[attribution]
-            ]
+            attacks = (complete if len(plots) < _MOST_COMPLETE else brief)[attribution]
+            groups = [Group(attack, scores.get((attribution, metric, attack), {})) for attack in attacks]
             groups = [group for group in groups if group.scores]
-            if len(plots) < _MOST_PLOTS and _differ(groups):
+            if _differ(groups):
                 plots.append(_plot(results, attribution, metric, groups))
     return plots
 
 
-def _scores(results: Results) -> dict[tuple[str, str, str], dict[str, Floats]]:
-    found: dict[tuple[str, str, str], dict[str, Floats]] = {}
+def _scores(results: Results) -> dict[tuple[str, str, str], dict[str, Scores]]:
+    found: dict[tuple[str, str, str], dict[str, Scores]] = {}
     columns = ["attribution", "metric", "attack", "checkpoint"]
     known = set(results.metrics)
     grouped = results.samples.groupby(columns, observed=True)["value"]
     for key, values in grouped:
         attribution, metric, attack, checkpoint = (str(name) for name in key)
+        if metric not in known:
+            continue
         numbers = values.to_numpy(dtype=np.float64)
-        numbers = numbers[np.isfinite(numbers)]
-        if metric in known and len(numbers):
-            found.setdefault((attribution, metric, attack), {})[checkpoint] = numbers
+        numbers = numbers[~np.isnan(numbers)]
+        if len(numbers):
+            fine = drawable(numbers)
+            with np.errstate(invalid="ignore", over="ignore"):
+                mean = float(numbers.mean())
+            scores = Scores(numbers[fine], int((~fine).sum()), mean)
+            found.setdefault((attribution, metric, attack), {})[checkpoint] = scores
     return found
 
 
 def _differ(groups: Sequence[Group]) -> bool:
-    ends = [(scores.min(), scores.max()) for group in groups for scores in group.scores.values()]
-    return bool(ends) and min(low for low, _ in ends) < max(high for _, high in ends)
+    ends = _ends(groups)
+    return bool(ends) and min(ends) < max(ends)
 
 
-def shown_attacks(results: Results, attribution: str) -> list[str]:
-    """Return at most eight attacks, controls first: the strongest of each family where there are more.
-
-    Args:
-        results: Of an evaluation.
-        attribution: Its strongest attack is that with the worst headline metric, averaged over checkpoints.
-    """
-    attacks = [attack for attack in results.attacks if attack != "unattacked"]
-    if len(attacks) > _MOST_ATTACKS:
-        families: dict[str, list[str]] = {}
-        for attack in attacks:
-            family = results.card["attacks"][attack].get("sweep")
-            families.setdefault(f"of {family}" if family else attack, []).append(attack)
-        weakness = {attack: _weakness(results, attribution, attack) for attack in attacks}
-        best = [min(family, key=lambda attack: weakness[attack]) for family in families.values()]
-        # All kinds of control come in, then the attacks that did most.
-        best.sort(key=lambda attack: (not is_control(results, attack), weakness[attack]))
-        kept = set(best[:_MOST_ATTACKS])
-        attacks = [attack for attack in attacks if attack in kept]
-    return sorted(attacks, key=lambda attack: not is_control(results, attack))
-
-
-def _weakness(results: Results, attribution: str, attack: str) -> float:
-    rows = [results.cell(name, attribution, attack, results.headline) for name in results.checkpoints]
-    values = [row["value"] for row in rows if row is not None and np.isfinite(row["value"])]
-    return results.direction(results.headline) * float(np.mean(values)) if values else np.inf
+def _ends(groups: Sequence[Group]) -> list[float]:
+    kept = [scores.values for group in groups for scores in group.scores.values() if len(scores.values)]
+    return [float(end) for values in kept for end in (values.min(), values.max())]
 
 
 def _plot(results: Results, attribution: str, metric: str, groups: Sequence[Group]) -> Plot:
-    title = f"Distribution of {in_words(metric)}: {in_words(attribution)}"
+    spoken = naming(results, spoken=True)
+    title = f"Distribution of {spoken.metric(metric)}: {spoken.attribution(attribution)}"
     attacks = len(results.attacks) - ("unattacked" in results.attacks)
     if len(groups) < attacks:
         title = f"{title}, strongest attacks"
-    names = short_names(results.checkpoints)
+    names = {name: isolated(label) for name, label in short_names(results.checkpoints).items()}
     told = " ".join(
-        f"{capital(attack_label(results, group.attack))}: "
-        + "; ".join(f"{names[name]} {_told(values)}" for name, values in group.scores.items())
+        f"{capital(spoken.attack(group.attack))}: "
+        + "; ".join(f"{names[name]} {_told(scores)}" for name, scores in group.scores.items())
         + "."
         for group in groups
     )
@@ -127,46 +119,56 @@ def _plot(results: Results, attribution: str, metric: str, groups: Sequence[Grou
     return Plot(slug("distribution", metric, attribution), title, alt, _draw(results, metric, groups))
 
 
-def _told(values: Floats) -> str:
-    box = quartiles(values)
-    return f"{number(float(values.mean()))} ({number(box.first)} to {number(box.third)})"
+def _told(scores: Scores) -> str:
+    count = len(scores.values) + scores.beyond
+    of = f"{count:,} sample{'' if count == 1 else 's'}"
+    if not len(scores.values):
+        return f"{number(scores.mean)} of {of}, none drawn"
+    box = quartiles(scores.values)
+    without = f", {scores.beyond:,} of them infinite and not drawn" if scores.beyond else ""
+    return f"{number(scores.mean)} ({number(box.first)} to {number(box.third)}) of {of}{without}"
 
 
 def _draw(results: Results, metric: str, groups: Sequence[Group]) -> Figure:
-    style, names = looks(results.checkpoints), short_names(results.checkpoints)
+    style = looks(results)
     shown = [name for name in results.checkpoints if any(name in group.scores for group in groups)]
-    legend = legend_rows([Entry(names[name], style[name].colour, style[name].marker, "-") for name in shown])
+    entries = legend([unit for unit in units(results) if set(unit.members) & set(shown)])
+    rows = legend_rows(entries)
     height = sum(_HEAD + _ROW * len(group.scores) + _BELOW for group in groups)
-    top = 18 * len(legend) + 26
+    top = 18 * len(rows) + 26
     figure = blank(top + height + 44)
-    draw_legend(figure, legend)
-    write(figure, 2, top - 13, metric_heading(results, metric), size=SMALL)
+    draw_legend(figure, rows)
+    words = naming(results)
+    write(figure, 2, top - 13, words.heading(metric), size=SMALL)
     write(figure, WIDTH - 2, top - 13, "mean", size=SMALL, ha="right", alpha=0.75)
-    note = "bar: middle half of the samples · mark: mean"
-    write(figure, _SIDE, top + height + 33, note, size=SMALL, alpha=0.75)
+    write(figure, _SIDE, top + height + 33, _note(groups), size=SMALL, alpha=0.75)
     panel = axes_at(figure, _SIDE, top, WIDTH - _SIDE - _NUMBERS, height)
     _set_limits(panel, groups, height)
-    largest = max(float(np.abs(values).max()) for group in groups for values in group.scores.values())
+    largest = max(abs(end) for end in _ends(groups))
     middle = 0.0
     for group in groups:
-        label = shortened(attack_label(results, group.attack), 50)
+        label = shortened(words.attack(group.attack), 50)
         write(figure, _SIDE, top + middle + 14, label, size=SMALL, weight="bold")
         middle += _HEAD + _ROW / 2
         for name in [name for name in shown if name in group.scores]:
-            values = group.scores[name]
-            draw_scores(panel, values, middle, style[name])
-            mean = number(float(values.mean()), largest)
+            scores = group.scores[name]
+            if len(scores.values):
+                draw_scores(panel, scores.values, scores.mean, middle, style[name])
+            mean = number(scores.mean, largest)
             write(figure, WIDTH - 2, top + middle, mean, size=SMALL, ha="right")
             middle += _ROW
         middle += _BELOW - _ROW / 2
     return figure
 
 
+def _note(groups: Sequence[Group]) -> str:
+    beyond = any(scores.beyond for group in groups for scores in group.scores.values())
+    return "bar: middle half · mark: mean" + (" · infinite: not drawn" if beyond else " of the samples")
+
+
 def _set_limits(panel: Axes, groups: Sequence[Group], height: float) -> None:
-    ends = [
-        end for group in groups for values in group.scores.values() for end in (values.min(), values.max())
-    ]
-    low, high = float(min(ends)), float(max(ends))
+    ends = _ends(groups)
+    low, high = min(ends), max(ends)
     panel.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     panel.set_ylim(height, 0)
     panel.set_yticks([])

@@ -1,15 +1,13 @@
-"""What the card says about attacks: controls, families of one attack, and the words for metrics."""
+"""What the card says about attacks: controls, and families of one attack."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lit_xai.reporting.plots.words import attack_words, in_words
 from lit_xai.reporting.reading import Results
 
 CONTROLS = ("RandomSign", "GaussianInjection", "MatchedGaussian")
-# Fields that say which of several equals was taken, such as the donor of an injection: their values are averaged.
+# Fields that say which of several equals was taken, such as the donor of an injection: these are averaged.
 AVERAGED = ("rank",)
-_DIRECTIONS = {1: ", higher is more robust", -1: ", lower is more robust", 0: ""}
 
 
 class Family(NamedTuple):
@@ -53,13 +51,3 @@ def swept(results: Results, fields: int) -> list[Family]:
         family = found.setdefault(key, Family(entry["sweep"], {}, class_name(entry)))
         family.attacks[name] = dict(values)
     return list(found.values())
-
-
-def attack_label(results: Results, attack: str) -> str:
-    """Return an attack in words."""
-    return attack_words(attack, results.card["attacks"].get(attack, {}))
-
-
-def metric_heading(results: Results, metric: str, unit: str = "") -> str:
-    """Return a metric in words, its unit, and which way is more robust."""
-    return in_words(metric) + unit + _DIRECTIONS[results.direction(metric)]

@@ -1,5 +1,6 @@
 """What was logged while the networks were trained, as series over epochs."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,17 @@ class Series(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """What was logged of an explanation: a metric, and for each attack its series by checkpoint."""
+    """What was logged of an explanation.
+
+    Attributes:
+        metric: The one that is shown.
+        attacks: The series of each, by checkpoint.
+        counts: Of samples.
+    """
 
     metric: str
     attacks: dict[str, dict[str, Series]]
+    counts: list[int]
 
 
 def series(results: Results, key: str) -> dict[str, Series]:
@@ -33,12 +41,13 @@ def series(results: Results, key: str) -> dict[str, Series]:
     """
     rows = results.training[results.training["key"] == key]
     # An epoch that was trained again, after a restart, counts as it was the last time.
+    rows = rows[np.isfinite(rows["epoch"].to_numpy(dtype=np.float64))]
     rows = rows.drop_duplicates(["checkpoint", "epoch"], keep="last").sort_values("epoch")
     found = {}
     for name in results.checkpoints:
         own = rows[rows["checkpoint"] == name]
         values = own["value"].to_numpy(dtype=np.float64)
-        if np.isfinite(values).any():
+        if len(values):
             found[name] = Series(own["epoch"].to_numpy(dtype=np.float64), values)
     return found
 
@@ -64,8 +73,15 @@ def grids(results: Results) -> dict[str, Grid]:
             for attack, name in own
             if name == metric
         }
-        found[attribution] = Grid(metric, {attack: lines for attack, lines in attacks.items() if lines})
+        attacks = {attack: lines for attack, lines in attacks.items() if lines}
+        found[attribution] = Grid(metric, attacks, _counts(results, attribution, attacks, metric))
     return {attribution: grid for attribution, grid in found.items() if grid.attacks}
+
+
+def _counts(results: Results, attribution: str, attacks: Iterable[str], metric: str) -> list[int]:
+    names = [f"robustness/{attribution}/{attack}/{metric}_count" for attack in attacks]
+    values = results.training["value"][results.training["key"].isin(names)].to_numpy(dtype=np.float64)
+    return [int(value) for value in values[np.isfinite(values)]]
 
 
 def _is_companion(attack: str, name: str, cells: list[tuple[str, ...]]) -> bool:

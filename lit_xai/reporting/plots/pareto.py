@@ -1,37 +1,43 @@
 """What robustness costs in accuracy."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lit_xai.reporting.plots.base import Plot
-from lit_xai.reporting.plots.families import attack_label, metric_heading
-from lit_xai.reporting.plots.logged import Grid, Series, grids, series
+from lit_xai.reporting.plots.naming import Naming, naming
 from lit_xai.reporting.plots.scatter import draw_front, name_points, scatter_panel
-from lit_xai.reporting.plots.style import looks, styled
-from lit_xai.reporting.plots.words import capital, in_words, number, short_names, slug
+from lit_xai.reporting.plots.style import Look, styled
+from lit_xai.reporting.plots.telling import drawable, not_drawn, samples_told, sentences
+from lit_xai.reporting.plots.trained import trained
+from lit_xai.reporting.plots.units import Mean, Means, Unit, looks, units
+from lit_xai.reporting.plots.words import capital, number, slug
 from lit_xai.reporting.reading import Results
 
 _STRONGEST = "under the strongest attack"
+_ACCURACY = ("none", "unattacked", "accuracy")
+_THIN, _SMALL, _LARGE = 1.2, 4.5, 8.0
 
 
 class Point(NamedTuple):
-    """The accuracy and the robustness of a checkpoint, each with its interval, and the attack."""
+    """Where a regime or a checkpoint stands.
 
-    accuracy: tuple[float, float, float]
-    robustness: tuple[float, float, float]
-    attack: str
+    Attributes:
+        unit: What it is.
+        accuracy: On the test images.
+        robustness: Under the strongest attack.
+        attacks: The strongest one on each checkpoint.
+        seeds: Accuracy and robustness of each checkpoint of a regime.
+    """
 
-
-class Path(NamedTuple):
-    """The accuracy and the robustness of a checkpoint over epochs, and the attack."""
-
-    accuracy: Sequence[float]
-    robustness: Sequence[float]
-    attack: str
-    last: int
+    unit: Unit
+    accuracy: Mean
+    robustness: Mean
+    attacks: dict[str, str]
+    seeds: dict[str, tuple[float, float]]
 
 
 @styled()
@@ -39,14 +45,15 @@ def pareto(results: Results) -> list[Plot]:
     """Return plots of accuracy against robustness, of the checkpoints and then over the epochs.
 
     Robustness is the headline metric under the strongest attack on each checkpoint; while training, under the
-    strongest attack that was logged. A metric without a direction has no strongest attack, and no plot.
+    strongest attack that was logged. A regime with several seeds is one point, the mean over them. A metric
+    without a direction has no strongest attack, and no plot.
 
     Args:
         results: Of an evaluation.
     """
-    found = [_compared(results, attribution) for attribution in results.attributions]
-    found += [_trained(results, attribution, grid) for attribution, grid in grids(results).items()]
-    return [plot for plot in found if plot is not None]
+    found, means = units(results), Means(results)
+    plots = [_compared(results, found, means, attribution) for attribution in results.attributions]
+    return [plot for plot in plots if plot is not None] + trained(results)
 
 
 def front(accuracy: Sequence[float], robustness: Sequence[float], direction: int) -> list[int]:
@@ -70,121 +77,103 @@ def front(accuracy: Sequence[float], robustness: Sequence[float], direction: int
     return kept[::-1]
 
 
-def _compared(results: Results, attribution: str) -> Plot | None:
-    points = {}
-    for checkpoint in results.checkpoints:
-        attack = results.strongest(checkpoint, attribution)
-        accuracy = _triple(results, checkpoint, "none", "unattacked", "accuracy")
-        if attack is not None and accuracy is not None:
-            robustness = _triple(results, checkpoint, attribution, attack, results.headline)
-            points[checkpoint] = Point(accuracy, robustness or accuracy, attack)
-    if not points:
+def _compared(results: Results, found: list[Unit], means: Means, attribution: str) -> Plot | None:
+    known = [_point(results, unit, means, attribution) for unit in found]
+    points = [point for point in known if point is not None]
+    shown = [point for point in points if drawable((point.accuracy.value, point.robustness.value)).all()]
+    if not shown:
         return None
-    metric, names = capital(in_words(results.headline)), short_names(results.checkpoints)
-    title = f"{metric} and accuracy: {in_words(attribution)} {_STRONGEST}"
-    told = "; ".join(
-        f"{names[name]} {number(point.robustness[0])} under {attack_label(results, point.attack)} at a test "
-        f"accuracy of {point.accuracy[0]:.3f}"
-        for name, point in points.items()
-    )
-    return Plot(slug("pareto", attribution), title, f"{title}. {told}.", _draw_points(results, points))
+    spoken = naming(results, spoken=True)
+    metric = capital(spoken.metric(results.headline))
+    title = f"{metric} and accuracy: {spoken.attribution(attribution)} {_STRONGEST}"
+    told = "; ".join(_told(point, spoken) for point in shown)
+    missing = [
+        (f"{point.unit.spoken(mean.seeds)} {where}", mean.value)
+        for point in points
+        for where, mean in ((_under(point, spoken), point.robustness), ("for its accuracy", point.accuracy))
+        if not drawable(mean.value)
+    ]
+    robust = [
+        count
+        for point in shown
+        for name, attack in point.attacks.items()
+        for count in means.samples([name], attribution, attack, results.headline)
+    ]
+    accurate = [count for point in shown for count in means.samples(point.unit.members, *_ACCURACY)]
+    samples = (samples_told(robust, "Robustness is of"), samples_told(accurate, "Accuracy is of"))
+    alt = sentences(f"{title}.", f"{told}.", not_drawn(missing), *samples)
+    return Plot(slug("pareto", attribution), title, alt, _draw(results, shown))
 
 
-def _triple(results: Results, *cell: str) -> tuple[float, float, float] | None:
-    row = results.cell(*cell)
-    if row is None or not np.isfinite(row["value"]):
+def _point(results: Results, unit: Unit, means: Means, attribution: str) -> Point | None:
+    found, accuracy = means.strongest(unit, attribution), means.of(unit, *_ACCURACY)
+    if found is None or accuracy is None:
         return None
-    return float(row["value"]), float(row["low"]), float(row["high"])
+    robustness, attacks = found
+    seeds = {}
+    for name in attacks if unit.group is not None else ():
+        rows = (
+            results.cell(name, *_ACCURACY),
+            results.cell(name, attribution, attacks[name], results.headline),
+        )
+        place = [float(row["value"]) for row in rows if row is not None]
+        if len(place) == 2 and drawable(place).all():
+            seeds[name] = (place[0], place[1])
+    return Point(unit, accuracy, robustness, attacks, seeds)
 
 
-def _draw_points(results: Results, points: dict[str, Point]) -> Figure:
-    numbers = np.array([[*point.accuracy, *point.robustness] for point in points.values()])
+def _under(point: Point, spoken: Naming) -> str:
+    attacks = list(dict.fromkeys(point.attacks.values()))
+    words = spoken.attack(attacks[0]) if len(attacks) == 1 else "the strongest attack on each seed"
+    return f"under {words}"
+
+
+def _told(point: Point, spoken: Naming) -> str:
+    """Return a point in words; over seeds it has its intervals, which are those of the seeds."""
+    accuracy, robustness = point.accuracy, point.robustness
+    texts = [number(robustness.value), f"{accuracy.value:.3f}"]
+    if point.unit.group is not None:
+        texts[0] += f" ({number(robustness.low)} to {number(robustness.high)})"
+        texts[1] += f" ({accuracy.low:.3f} to {accuracy.high:.3f})"
+    label = point.unit.spoken(robustness.seeds)
+    return f"{label} {texts[0]} {_under(point, spoken)} at a test accuracy of {texts[1]}"
+
+
+def _draw(results: Results, points: list[Point]) -> Figure:
+    seeds = [place for point in points for place in point.seeds.values()]
+    across = [end for point in points for end in point.accuracy[:3]] + [place[0] for place in seeds]
+    up = [end for point in points for end in point.robustness[:3]] + [place[1] for place in seeds]
     several = len(points) > 1
+    notes = ["small: seeds"] * bool(seeds) + ["grey line: Pareto front"] * several
     figure, panel = scatter_panel(
-        numbers[:, :3],
-        numbers[:, 3:],
-        heading=metric_heading(results, results.headline),
+        np.array([end for end in across if drawable(end)]),
+        np.array([end for end in up if drawable(end)]),
+        heading=naming(results).heading(results.headline),
         below="test accuracy",
-        note="thin line: Pareto front" if several else "",
+        note=" · ".join(notes),
     )
-    style, names = looks(results.checkpoints), short_names(results.checkpoints)
-    for name, (accuracy, robustness, _) in points.items():
-        colour, marker, _ = style[name]
-        bars: dict[str, Any] = {"color": colour, "linewidth": 1.6, "alpha": 0.6, "solid_capstyle": "butt"}
-        panel.plot(accuracy[1:], [robustness[0]] * 2, **bars)
-        panel.plot([accuracy[0]] * 2, robustness[1:], **bars)
-        panel.plot([accuracy[0]], [robustness[0]], color=colour, marker=marker, markersize=8)
+    style = looks(results)
+    for point in points:
+        _mark(panel, point, style)
     if several:
         direction = results.direction(results.headline)
-        kept = front(list(numbers[:, 0]), list(numbers[:, 3]), direction)
-        draw_front(panel, list(numbers[kept, 0]), list(numbers[kept, 3]), direction)
-    name_points(
-        panel, {names[name]: (point.accuracy[0], point.robustness[0]) for name, point in points.items()}
-    )
-    return figure
-
-
-def _trained(results: Results, attribution: str, grid: Grid) -> Plot | None:
-    accuracies = series(results, "val/accuracy")
-    paths = {}
-    for checkpoint, accuracy in accuracies.items():
-        path = _path(results, checkpoint, accuracy, grid)
-        if path is not None:
-            paths[checkpoint] = path
-    if not paths:
-        return None
-    metric, names = capital(in_words(grid.metric)), short_names(results.checkpoints)
-    title = f"{metric} and accuracy while training: {in_words(attribution)} {_STRONGEST}"
-    told = "; ".join(
-        f"{names[name]} {number(path.robustness[-1])} under {attack_label(results, path.attack)} at a "
-        f"validation accuracy of {path.accuracy[-1]:.3f} in epoch {path.last}"
-        for name, path in paths.items()
-    )
-    figure = _draw_paths(results, grid.metric, paths)
-    return Plot(slug("pareto", "epochs", attribution), title, f"{title}. {told}.", figure)
-
-
-def _path(results: Results, checkpoint: str, accuracy: Series, grid: Grid) -> Path | None:
-    """Return how a checkpoint moved, under the attack that is the worst in the last epoch that has both."""
-    direction = results.direction(grid.metric)
-    known = dict(zip(accuracy.epochs, accuracy.values, strict=True))
-    ends = {}
-    for attack, lines in grid.attacks.items():
-        if attack == "unattacked" or checkpoint not in lines or not direction:
-            continue
-        pairs = zip(*lines[checkpoint], strict=True)
-        steps = [(epoch, known[epoch], value) for epoch, value in pairs if epoch in known]
-        steps = [step for step in steps if np.isfinite(step).all()]
-        if steps:
-            ends[attack] = np.array(steps)
-    if not ends:
-        return None
-    worst = min(ends, key=lambda attack: (-ends[attack][-1, 0], direction * ends[attack][-1, 2]))
-    steps_of = ends[worst]
-    return Path(list(steps_of[:, 1]), list(steps_of[:, 2]), worst, int(steps_of[-1, 0]))
-
-
-def _draw_paths(results: Results, metric: str, paths: dict[str, Path]) -> Figure:
-    figure, panel = scatter_panel(
-        np.concatenate([path.accuracy for path in paths.values()]),
-        np.concatenate([path.robustness for path in paths.values()]),
-        heading=metric_heading(results, metric),
-        below="validation accuracy",
-        note="large mark: last epoch",
-    )
-    style, names = looks(results.checkpoints), short_names(results.checkpoints)
-    for name, path in paths.items():
-        colour, marker, _ = style[name]
-        panel.plot(
-            path.accuracy,
-            path.robustness,
-            color=colour,
-            marker=marker,
-            markersize=3.5,
-            alpha=0.5,
-            linewidth=1.4,
+        accuracy = [point.accuracy.value for point in points]
+        robustness = [point.robustness.value for point in points]
+        kept = front(accuracy, robustness, direction)
+        draw_front(
+            panel, [accuracy[place] for place in kept], [robustness[place] for place in kept], direction
         )
-        panel.plot(path.accuracy[-1:], path.robustness[-1:], color=colour, marker=marker, markersize=8)
-    ends = {names[name]: (path.accuracy[-1], path.robustness[-1]) for name, path in paths.items()}
-    name_points(panel, ends)
+    name_points(panel, {point.unit.label: (point.accuracy.value, point.robustness.value) for point in points})
     return figure
+
+
+def _mark(panel: Axes, point: Point, style: dict[str, Look]) -> None:
+    colour, marker, _ = point.unit.look
+    (across, *wide), (up, *high) = point.accuracy[:3], point.robustness[:3]
+    if drawable(wide).all():
+        panel.plot(wide, [up] * 2, color=colour, linewidth=_THIN, solid_capstyle="butt")
+    if drawable(high).all():
+        panel.plot([across] * 2, high, color=colour, linewidth=_THIN, solid_capstyle="butt")
+    for name, (x, y) in point.seeds.items():
+        panel.plot([x], [y], color=colour, marker=style[name].marker, markersize=_SMALL)
+    panel.plot([across], [up], color=colour, marker=marker, markersize=_LARGE)

@@ -36,7 +36,11 @@ _CHOICES = (
 
 
 def place_labels(
-    points: Sequence[tuple[float, float]], texts: Sequence[str], size: float, room: Box
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    size: float,
+    room: Box,
+    lines: Sequence[Box] = (),
 ) -> list[Label]:
     """Return a place for every label, one after the other where it covers least.
 
@@ -45,12 +49,14 @@ def place_labels(
         texts: The labels.
         size: Of their font.
         room: What they should stay in.
+        lines: What they should not lie on, such as intervals.
 
     Example:
         >>> place_labels([(50.0, 5.0), (60.0, 5.0)], ["a", "b"], 10.0, Box(0, 0, 100, 10))
         [Label(across=-10, up=0, align='right'), Label(across=10, up=0, align='left')]
     """
     taken = [Box(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for x, y in points]
+    taken += lines
     placed = []
     for point, text in zip(points, texts, strict=True):
         width = text_width(text, size)

@@ -14,11 +14,12 @@ from lit_xai.reporting.plots.words import MINUS, shortened, text_width
 
 # Pages replace it by the colour of their text.
 INK = "#16191d"
-# Contrast of at least 3 to white and to near-black, and apart for the colour-blind in the order given.
-COLOURS = ("#1f6fd0", "#cf520a", "#149a78", "#b03a84", "#b48f10", "#4d9cc6", "#5f782e", "#a586d6")
+# Each has a contrast of at least 3 to the grounds of plots, in a light page and in a dark one.
+COLOURS = ("#1f6fd0", "#cf520a", "#149a78", "#bb4590", "#b08b0c", "#4593bd", "#5f782e", "#9f7fd2")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 LINES = ("-", (0, (7, 1.5, 1.5, 1.5)), (0, (12, 2)))
-DASHED = (0, (2.5, 2))
+# Controls: dashes that begin elsewhere leave gaps in which other ones are seen.
+DASHES = ((2.5, 2.0), (1.0, 1.6), (6.0, 2.0), (4.0, 1.5, 1.0, 1.5), (1.0, 3.0))
 WIDTH = 400.0
 SIZE, SMALL = 12.0, 11.0
 LEFT, RIGHT, GAP = 40.0, 12.0, 20.0
@@ -73,6 +74,7 @@ class Entry(NamedTuple):
     colour: str
     marker: str
     line: Any
+    width: float = 2.0
 
 
 def look(place: int) -> Look:
@@ -80,15 +82,6 @@ def look(place: int) -> Look:
     turn = place // len(COLOURS)
     marker = MARKERS[(place + turn) % len(MARKERS)]
     return Look(COLOURS[place % len(COLOURS)], marker, LINES[turn % len(LINES)])
-
-
-def looks(names: Sequence[str]) -> dict[str, Look]:
-    """Return the look of every checkpoint.
-
-    Args:
-        names: All checkpoints of a report, in the card's order.
-    """
-    return {name: look(place) for place, name in enumerate(names)}
 
 
 @contextmanager
@@ -151,7 +144,8 @@ def draw_legend(figure: Figure, rows: Sequence[Sequence[Entry]], top: float = 0.
                 [left / WIDTH, (left + 11) / WIDTH, (left + 22) / WIDTH],
                 [1 - middle / total] * 3,
                 color=entry.colour,
-                linestyle=entry.line,
+                linestyle=entry.line or "none",
+                linewidth=entry.width,
                 marker=entry.marker,
                 markevery=[1],
             )
@@ -168,6 +162,7 @@ def small_multiples(
     below: str,
     height: float = 165.0,
     right: float = RIGHT,
+    note: str = "",
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure of one or two columns of panels that share their axes.
 
@@ -178,6 +173,7 @@ def small_multiples(
         below: What the horizontal axis shows.
         height: Of a panel.
         right: Room beside the last column.
+        note: What else is seen, below on the left.
     """
     columns = min(2, len(titles))
     count = -(-len(titles) // columns)
@@ -196,8 +192,14 @@ def small_multiples(
             write(figure, left, top + 11, shortened(title, int(width / 6.6)), size=SMALL, weight="bold")
         panel.tick_params(labelleft=place % columns == 0)
         panels.append(panel)
-    write(figure, WIDTH - RIGHT, first + count * pitch + 7, below, size=SMALL, ha="right", alpha=0.75)
+    write_below(figure, first + count * pitch + 7, note, below)
     return figure, panels
+
+
+def write_below(figure: Figure, top: float, note: str, below: str) -> None:
+    """Write what else is seen, and what the horizontal axis shows, below the axes."""
+    write(figure, LEFT, top, note, size=SMALL, alpha=0.75)
+    write(figure, WIDTH - RIGHT, top, below, size=SMALL, ha="right", alpha=0.75)
 
 
 def frame(panels: Sequence[Axes], low: float, high: float) -> None:

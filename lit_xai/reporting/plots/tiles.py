@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lit_xai.reporting.plots.style import GAP, INK, RIGHT, SMALL, WIDTH, axes_at, blank, write
+from lit_xai.reporting.plots.telling import drawable
 from lit_xai.reporting.plots.words import number, shortened, text_width
 
-_HIGH, _LONGEST_ROW = 30.0, 150.0
+_HIGH, _LONGEST_ROW = 30.0, 175.0
+_LINE, _MOST_LINES = 14.0, 3
 _NARROWEST, _WIDEST = 34.0, 96.0
 # Neither end vanishes in a light or in a dark page.
 _TONES = LinearSegmentedColormap.from_list("tones", ["#d5e5f4", "#6da7da", "#164c8f"])
@@ -44,23 +46,63 @@ def tile_width(rows: Axis, columns: Axis, panels: int) -> float:
         columns: From the left.
         panels: How many matrices.
     """
+    return _wide(rows, columns, _beside(rows, columns, panels))
+
+
+def _wide(rows: Axis, columns: Axis, beside: int) -> float:
     room = WIDTH - _left(rows, columns) - RIGHT
-    beside = _beside(rows, columns, panels)
     return min((room - (beside - 1) * GAP) / beside / len(columns.labels), _WIDEST)
 
 
 def _beside(rows: Axis, columns: Axis, panels: int) -> int:
-    """Return how many matrices stand side by side: at most three, none too narrow for its numbers."""
-    room = WIDTH - _left(rows, columns) - RIGHT
-    fits = [count for count in (2, 3) if (room + GAP) / count - GAP >= _NARROWEST * len(columns.labels)]
+    """Return how many matrices stand side by side: at most three, with room for numbers and names."""
+    fits = [
+        count
+        for count in (2, 3)
+        if _wide(rows, columns, count) >= _NARROWEST and _all_fit(columns, _wide(rows, columns, count))
+    ]
     # Four are better as two and two.
     fits = [count for count in fits if count <= panels and not (count == 3 and panels == 4)]
     return max(fits, default=1)
 
 
 def _left(rows: Axis, columns: Axis) -> float:
-    widest = max(text_width(label, SMALL) for label in (*rows.labels, rows.name, columns.name))
+    widest = max(text_width(label, SMALL) for label in (*_row_labels(rows), columns.name))
     return min(widest, _LONGEST_ROW) + 10
+
+
+def _row_labels(rows: Axis) -> list[str]:
+    return [f"{rows.name} {label}".strip() for label in rows.labels]
+
+
+def names_fit(rows: Axis, columns: Axis) -> bool:
+    """Return whether all labels of a matrix that stands alone are written in full.
+
+    Args:
+        rows: From above.
+        columns: From the left.
+    """
+    fits = all(text_width(label, SMALL) <= _LONGEST_ROW for label in _row_labels(rows))
+    return fits and _all_fit(columns, _wide(rows, columns, 1))
+
+
+def _all_fit(columns: Axis, wide: float) -> bool:
+    wrapped = [_wrapped(label, wide) for label in columns.labels]
+    return all(
+        len(lines) <= _MOST_LINES and text_width(line, SMALL) <= wide for lines in wrapped for line in lines
+    )
+
+
+def _wrapped(label: str, room: float) -> list[str]:
+    """Return a text in lines, broken at spaces where it is wider than there is room."""
+    lines: list[str] = []
+    for word in label.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, SMALL) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def tile_plot(
@@ -71,45 +113,53 @@ def tile_plot(
     heading: str,
     diagonal: str | None = None,
     ends: tuple[float, float] | None = None,
+    falling: bool = False,
 ) -> Figure:
     """Return a figure in which all matrices have one scale of colour, and every tile its number.
 
     Args:
-        matrices: At least one, with a number at least.
+        matrices: At least one, with a finite number at least.
         rows: From above.
         columns: From the left.
         heading: What the numbers are.
         diagonal: Written where row and column are the same.
-        ends: The numbers of the lightest and the darkest tile if they are beyond all others.
+        ends: The lowest and the highest number of the scale if they are beyond all others.
+        falling: Whether the lowest number is the darkest.
     """
     beside = _beside(rows, columns, len(matrices))
     left, wide = _left(rows, columns), len(columns.labels) * tile_width(rows, columns, len(matrices))
     height = _HIGH * len(rows.labels)
-    pitch = 26 + height + 26
+    lines = max(len(_wrapped(label, wide / len(columns.labels))) for label in columns.labels)
+    pitch = 26 + height + 12 + _LINE * min(lines, _MOST_LINES)
     figure = blank(24 + -(-len(matrices) // beside) * pitch)
     write(figure, 2, 11, heading, size=SMALL)
-    numbers = np.concatenate([ends or [np.nan], *(matrix.values.ravel() for matrix in matrices)])
-    scale = (float(np.nanmin(numbers)), float(np.nanmax(numbers)))
+    low, high = _span(matrices, ends)
+    scale = (high, low) if falling else (low, high)
     for place, matrix in enumerate(matrices):
         start, top = left + place % beside * (wide + GAP), 24 + place // beside * pitch + 26
         panel = axes_at(figure, start, top, wide, height)
         write(figure, start, top - 11, _fitting(matrix.title, wide + GAP - 6), size=SMALL, weight="bold")
         first = place % beside == 0
         if first:
-            write(figure, left - 7, top - 11, rows.name, size=SMALL, ha="right", alpha=0.75)
             write(figure, left - 7, top + height + 11, columns.name, size=SMALL, ha="right", alpha=0.75)
         _draw(panel, matrix.values, scale, diagonal)
         _label(panel, rows, columns, named=first)
     return figure
 
 
+def _span(matrices: Sequence[Matrix], ends: tuple[float, float] | None) -> tuple[float, float]:
+    numbers = np.concatenate([ends or [np.nan], *(matrix.values.ravel() for matrix in matrices)])
+    numbers = numbers[drawable(numbers)]
+    return float(numbers.min()), float(numbers.max())
+
+
 def _draw(panel: Axes, values: Floats, scale: tuple[float, float], diagonal: str | None) -> None:
-    low, high = scale
-    largest = max(abs(low), abs(high))
+    light, dark = scale
+    largest = max(abs(light), abs(dark))
     for (row, column), value in np.ndenumerate(values):
-        finite = bool(np.isfinite(value))
-        share = (value - low) / (high - low) if finite and high > low else 0.5
-        face, text = tile_colours(share) if finite else (INK, INK)
+        fine = bool(drawable(value))
+        share = (value - light) / (dark - light) if fine and dark != light else 0.5
+        face, text = tile_colours(share) if fine else (INK, INK)
         corner = (column - 0.5 + _GAP, row - 0.5 + _GAP)
         panel.add_artist(
             Rectangle(
@@ -118,7 +168,7 @@ def _draw(panel: Axes, values: Floats, scale: tuple[float, float], diagonal: str
                 1 - 2 * _GAP,
                 facecolor=face,
                 linewidth=0,
-                alpha=None if finite else 0.06,
+                alpha=None if fine else 0.06,
             )
         )
         same = diagonal is not None and row == column
@@ -130,7 +180,7 @@ def tile_colours(share: float) -> tuple[str, str]:
     """Return the colour of a tile and of the text on it, with a contrast of at least 4.5.
 
     Args:
-        share: From 0, the lowest number, to 1.
+        share: From 0, the lightest, to 1.
     """
     colour = _TONES(share)
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
@@ -145,8 +195,12 @@ def _label(panel: Axes, rows: Axis, columns: Axis, *, named: bool) -> None:
     panel.grid(visible=False)
     panel.spines["bottom"].set_visible(False)
     wide = panel.get_position().width * WIDTH / count
-    panel.set_xticks(range(count), [_fitting(label, wide) for label in columns.labels])
-    panel.set_yticks(range(len(rows.labels)), [_fitting(label, _LONGEST_ROW) for label in rows.labels])
+    below = [
+        "\n".join(_fitting(line, wide) for line in _wrapped(label, wide)[:_MOST_LINES])
+        for label in columns.labels
+    ]
+    panel.set_xticks(range(count), below)
+    panel.set_yticks(range(len(rows.labels)), [_fitting(label, _LONGEST_ROW) for label in _row_labels(rows)])
     panel.tick_params(labelleft=named)
 
 

@@ -4,26 +4,48 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
+MINUS, NOTHING, INFINITE = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{INFINITY}"
+# Characters that turn the text around them.
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _CELL_NAME = re.compile(r"[a-z0-9_]+")
 _LONGEST = 26
 _SPELLED = {
-    "exiaa": "eXIAA", "ig": "IG", "l2": "L2", "lens": "LENS", "linf": "L-inf", "pgd": "PGD", "ssim": "SSIM"
+    "exiaa": "eXIAA", "gaussian": "Gaussian", "ig": "IG", "kendall": "Kendall", "l2": "L2", "lens": "LENS",
+    "linf": "L-inf", "pearson": "Pearson", "pgd": "PGD", "spearman": "Spearman", "ssim": "SSIM",
 }  # fmt: skip
+_METRICS = {"top_k": "top-k intersection"}
+_ATTACKS = {
+    "gaussian": "Gaussian noise",
+    "gaussian_equal_l2": "Gaussian noise of equal L2",
+    "gaussian_equal_ssim": "Gaussian noise of equal SSIM",
+    "mass_center": "mass center attack",
+    "mass_center_published": "published mass center attack",
+    "random_sign": "random signs",
+    "soft_coverage": "soft coverage attack",
+    "target_map": "target map attack",
+    "target_region": "target region attack",
+    "top_k": "top-k attack",
+    "top_k_published": "published top-k attack",
+    "window_union": "window union attack",
+}
 
 
 def printable(text: str) -> str:
-    """Return a text on one line without the characters that neither HTML nor XML can hold.
+    """Return a name on one line without what no page can hold and what turns the text around it.
 
     Example:
         >>> printable("two" + chr(10) + "lines")
         'two lines'
     """
-    spaced = re.sub(r"\s+", " ", text)
-    return "".join("\ufffd" if _is_forbidden(character) else character for character in spaced)
+    return _TURNING.sub("\ufffd", storable(re.sub(r"\s+", " ", text)))
+
+
+def storable(text: str) -> str:
+    """Return a text without the characters that neither HTML nor XML can hold."""
+    return "".join("\ufffd" if _is_forbidden(character) else character for character in text)
 
 
 def _is_forbidden(character: str) -> bool:
@@ -40,6 +62,26 @@ def in_words(name: str) -> str:
     if not _CELL_NAME.fullmatch(name):
         return printable(name)
     return " ".join(_SPELLED.get(word, word) for word in name.split("_") if word) or name
+
+
+def metric_words(name: str) -> str:
+    """Return a metric in words, other ones than those of an attack of the same name.
+
+    Example:
+        >>> metric_words("top_k"), metric_words("lens_kendall"), metric_words("My_Metric")
+        ('top-k intersection', 'LENS Kendall', 'My_Metric')
+    """
+    return _METRICS.get(name) or in_words(name)
+
+
+def family_words(name: str) -> str:
+    """Return an attack or a family of attacks in words.
+
+    Example:
+        >>> family_words("top_k"), family_words("exiaa_rank_1"), family_words("My_Attack")
+        ('top-k attack', 'eXIAA rank 1', 'My_Attack')
+    """
+    return _ATTACKS.get(name) or in_words(name)
 
 
 def shortened(text: str, limit: int = _LONGEST) -> str:
@@ -60,14 +102,25 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
         >>> short_names(["natural", ""])
         {'natural': 'natural', '': '(no name)'}
     """
-    labels: dict[str, str] = {}
-    taken = set()
-    for place, name in enumerate(names, start=1):
-        label = shortened(printable(name).strip() or "(no name)")
-        label = f"{place}: {label}" if label in taken else label
-        taken.add(label)
-        labels[name] = label
-    return labels
+    found = list(names)
+    short = [shortened(printable(name).strip() or "(no name)") for name in found]
+    return dict(zip(found, numbered(short), strict=True))
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Return labels of which no two are the same: a repeated one begins with its place.
+
+    Example:
+        >>> numbered(["a", "b", "a"])
+        ['a', 'b', '3: a']
+    """
+    found: list[str] = []
+    for place, label in enumerate(labels, start=1):
+        other = label
+        while other in found:
+            other = f"{place}: {other}"
+        found.append(other)
+    return found
 
 
 def attack_words(name: str, entry: Mapping[str, Any]) -> str:
@@ -79,12 +132,12 @@ def attack_words(name: str, entry: Mapping[str, Any]) -> str:
 
     Example:
         >>> attack_words("top_k_eps_0_1", {"sweep": "top_k", "values": {"eps": 0.1}})
-        'top k, eps 0.1'
+        'top-k attack, eps 0.1'
     """
     if not entry.get("sweep"):
-        return in_words(name)
+        return family_words(name)
     varied = [f"{in_words(field)} {value_words(value)}" for field, value in entry["values"].items()]
-    return ", ".join([in_words(entry["sweep"]), *varied])
+    return ", ".join([family_words(entry["sweep"]), *varied])
 
 
 def value_words(value: Any) -> str:
@@ -103,15 +156,17 @@ def number(value: float, largest: float | None = None) -> str:
     """Return a number with about three digits.
 
     Args:
-        value: NaN becomes a dash.
+        value: NaN becomes a dash, and what is infinite its sign.
         largest: Of the numbers that stand beside it, so that all have as many decimals.
 
     Example:
         >>> number(0.5), number(43.21), number(5.0, largest=120.0)
         ('0.50', '43.2', '5')
     """
-    if not math.isfinite(value):
+    if math.isnan(value):
         return NOTHING
+    if math.isinf(value):
+        return INFINITE if value > 0 else MINUS + INFINITE
     size = abs(value if largest is None else largest)
     decimals = 0 if size >= 99.95 else 1 if size >= 9.995 else 2
     text = f"{value:.{decimals}f}"

@@ -39,6 +39,8 @@
     body.append(...filled.concat(empty).map(([, row]) => row));
     for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+    const told = document.getElementById("sorted");
+    told.textContent = `Sorted by ${button.textContent.trim()}, ${head.getAttribute("aria-sort")}.`;
   };
 
   let closed = [];

@@ -21,6 +21,16 @@ def odd(tmp_path_factory):
     return read(write_results(tmp_path_factory.mktemp("odd"), ODD, samples=10, **names))
 
 
+@pytest.fixture(scope="session")
+def seeds(tmp_path_factory):
+    """Two regimes with three seeds each, and a network of no known regime."""
+    groups = {f"{name}_{seed}": (name, seed) for name in ("natural", "pgd") for seed in (3, 5, 11)}
+    directory = tmp_path_factory.mktemp("seeds")
+    results = read(write_results(directory, (*groups, "alone"), groups=groups, samples=12))
+    results.card["checkpoints"]["alone"] |= {"group": None, "seed": None, "regime": None}
+    return results
+
+
 @pytest.fixture
 def changed(results):
     """Return the made-up evaluation with other parts."""

@@ -10,7 +10,7 @@ from lit_xai.reporting.plots.style import look
 def drawn(values):
     panel = Figure().add_subplot()
     panel.set_ylim(100, 0)
-    draw_scores(panel, np.array(values), 50.0, look(0))
+    draw_scores(panel, np.array(values), float(np.mean(values)), 50.0, look(0))
     return panel
 
 

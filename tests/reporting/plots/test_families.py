@@ -1,4 +1,4 @@
-from lit_xai.reporting.plots.families import attack_label, class_name, is_control, metric_heading, swept
+from lit_xai.reporting.plots.families import class_name, is_control, swept
 
 
 def test_families_of_one_and_of_two_fields(results):
@@ -21,11 +21,6 @@ def test_controls(results):
     assert not is_control(results, "top_k_eps_0_1")
 
 
-def test_words(results):
-    assert attack_label(results, "top_k_eps_0_05") == "top k, eps 0.05"
-    assert attack_label(results, "not_in_the_card") == "not in the card"
-    assert metric_heading(results, "ssim") == "SSIM, higher is more robust"
-    assert metric_heading(results, "change", " in percent") == "change in percent, lower is more robust"
-    assert metric_heading(results, "unknown") == "unknown"
+def test_a_class_is_the_end_of_its_path():
     assert class_name({"class_path": "a.b.C"}) == "C"
     assert class_name({}) == ""

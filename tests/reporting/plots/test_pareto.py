@@ -6,6 +6,8 @@ import pytest
 
 from lit_xai.reporting.plots.pareto import front, pareto
 from lit_xai.reporting.plots.style import look
+from lit_xai.reporting.plots.units import Means, units
+from lit_xai.reporting.plots.words import number
 
 CELL = "robustness/saliency"
 
@@ -89,6 +91,55 @@ def test_lower_may_be_better(changed, results, mean):
     plot = pareto(changed(card={**results.card, "metrics": metrics}))[0]
     worst = mean("natural", "integrated_gradients", "exiaa_alpha_0_15_k_0_6", "change")
     assert marks(plot.figure.axes[0])[0][3] == worst
+
+
+def test_a_regime_is_one_point_with_its_seeds_beside(seeds):
+    plot = pareto(seeds)[0]
+    panel = plot.figure.axes[0]
+    means, found = Means(seeds), units(seeds)
+    accuracies = [means.of(unit, "none", "unattacked", "accuracy") for unit in found]
+    robust = [means.strongest(unit, "integrated_gradients")[0] for unit in found]
+    places = [(x.value, y.value) for x, y in zip(accuracies, robust, strict=True)]
+    assert [mark[2:] for mark in marks(panel)] == places
+    small = [line for line in panel.lines if line.get_markersize() == 4.5]
+    assert [(line.get_color(), line.get_marker()) for line in small] == [
+        (look(place).colour, marker) for place in (0, 1) for marker in "os^"
+    ]
+    first = seeds.cell("natural_3", "none", "unattacked", "accuracy")["value"]
+    assert small[0].get_xdata()[0] == first
+    bars = [tuple(line.get_ydata()) for line in panel.lines if line.get_linewidth() == 1.2]
+    assert (robust[0].low, robust[0].high) in bars
+    assert [text.get_text() for text in panel.texts] == ["natural", "pgd", "alone"]
+    assert f"natural (mean of 3 seeds) {number(robust[0].value)} ({number(robust[0].low)} to" in plot.alt
+    corners = panel.lines[-1].get_xdata()
+    assert set(corners[1:]) <= {x for x, _ in places}
+
+
+@pytest.mark.parametrize("column", ["value", "low", "high"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_only_finite_points_are_drawn(changed, results, column, value):
+    table = results.table.copy()
+    cell = (table.checkpoint == "natural") & (table.attribution == "saliency") & (table.metric == "top_k")
+    table.loc[cell, column] = value
+    plot = pareto(changed(table=table))[1]
+    assert len(marks(plot.figure.axes[0])) == (1 if column == "value" else 2)
+    lost = column == "value" and not np.isnan(value)
+    assert ("Not drawn: natural under " in plot.alt) == lost
+    bars = [line for line in plot.figure.axes[0].lines if line.get_linewidth() == 1.2]
+    assert len(bars) == (2 if column == "value" else 3)
+
+
+def test_an_accuracy_without_a_place_is_told(changed, results):
+    table = results.table.copy()
+    table.loc[(table.checkpoint == "natural") & (table.metric == "accuracy"), "value"] = np.inf
+    assert "Not drawn: natural for its accuracy (infinite)." in pareto(changed(table=table))[1].alt
+
+
+def test_numbers_of_samples_stand_beside(results):
+    counts = results.table[(results.table.metric == "top_k") & (results.table.attribution == "saliency")]
+    counts = sorted(counts[counts.attack == "exiaa_alpha_0_15_k_0_6"]["count"])
+    words = f"Robustness is of {counts[0]} to {counts[1]} samples. Accuracy is of 400 samples."
+    assert pareto(results)[1].alt.endswith(words)
 
 
 def test_no_accuracy_no_plot(empty, changed, results):

@@ -31,3 +31,9 @@ def test_labels_cover_neither_each_other_nor_a_point_nor_the_edge():
         assert min(left, bottom) >= 0
         assert max(right, top) <= 300
         assert not any(left < x < right and bottom < y < top for x, y in points)
+
+
+def test_a_label_does_not_lie_on_an_interval():
+    room = Box(0, 0, 200, 200)
+    (label,) = place_labels([(100, 100)], ["name"], 11, room, [Box(0, 110, 200, 112)])
+    assert (label.across, label.up, label.align) == (7, -11, "left")

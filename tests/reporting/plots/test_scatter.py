@@ -28,3 +28,14 @@ def test_all_points_are_inside(panel):
 def test_names_stand_at_their_points(panel):
     name_points(panel, {"a": (0.6, 0.5), "b": (0.9, 0.2)})
     assert {text.get_text(): text.xy for text in panel.texts} == {"a": (0.6, 0.5), "b": (0.9, 0.2)}
+
+
+def test_names_leave_intervals_free(panel):
+    point, high = (0.75, 0.35), 0.365
+    name_points(panel, {"a": point})
+    name_points(panel, {"a": point}, [((0.75, 0.6, 0.9), (high, 0.2, 0.5))])
+    free, moved = panel.texts
+    assert free.xyann == (7, 11)
+    assert moved.xyann == (7, -11)
+    name_points(panel, {"a": point}, [((0.75, np.nan, 0.9), (high, 0.2, np.nan))])
+    assert panel.texts[-1].xyann == (7, 11)

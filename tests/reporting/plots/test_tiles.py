@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lit_xai.reporting.plots.style import styled
-from lit_xai.reporting.plots.tiles import Axis, Matrix, tile_colours, tile_plot, tile_width
+from lit_xai.reporting.plots.tiles import Axis, Matrix, names_fit, tile_colours, tile_plot, tile_width
 from lit_xai.reporting.plots.words import NOTHING
 from tests.reporting.plots.test_style import luminance
 
@@ -47,7 +47,7 @@ def test_every_tile_has_its_number_in_its_row_and_column():
         (1, 1): NOTHING,
         (2, 1): "0.75",
     }
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["0.2", "0.1"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["k 0.2", "k 0.1"]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["1", "2", "3"]
     low, high = panel.get_ylim()
     assert low > high
@@ -67,6 +67,28 @@ def test_ends_widen_the_scale():
     assert tiles(alone)[2, 0] != tiles(wide)[2, 0]
     assert tiles(alone)[1, 0] != tiles(wide)[1, 0]
     assert tiles(alone)[0, 0] == tiles(wide)[0, 0]
+
+
+def test_the_lowest_is_the_darkest_where_the_scale_falls():
+    rising, falling = draw(("a", VALUES)).axes[0], draw(("a", VALUES), falling=True).axes[0]
+    assert tiles(falling)[0, 0] == tiles(rising)[2, 0]
+    assert tiles(falling)[2, 0] == tiles(rising)[0, 0]
+
+
+def test_infinite_numbers_leave_the_scale_as_it_is():
+    values = VALUES.copy()
+    values[0, 1] = np.inf
+    panel = draw(("a", values)).axes[0]
+    assert tiles(panel)[2, 0] == tiles(draw(("a", VALUES)).axes[0])[2, 0]
+    assert tiles(panel)[1, 0][3] == pytest.approx(0.06)
+    assert panel.texts[1].get_text() == "\u221e"
+
+
+def test_names_are_broken_at_spaces_where_there_is_room():
+    rows = Axis("", ["integrated gradients", "saliency"])
+    assert names_fit(rows, rows)
+    assert not names_fit(rows, Axis("", ["integrated gradients"] * 5))
+    assert not names_fit(Axis("", ["x" * 40]), Axis("", ["a"]))
 
 
 def test_equal_numbers_have_a_colour():

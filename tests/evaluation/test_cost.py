@@ -10,7 +10,7 @@ from lit_xai.attacks.top_k import TopK
 from lit_xai.attacks.unattacked import Unattacked
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.saliency import Saliency
-from lit_xai.callbacks.cost_report import Passes, count_passes, counting
+from lit_xai.evaluation.cost import Passes, count_passes, counting
 from lit_xai.evaluation.grid import Grid
 from lit_xai.metrics.top_k import TopKIntersection
 from lit_xai.noise import Noise
