@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lit_xai.evaluation.cost import count_passes
 from lit_xai.data.base import ImageDataModule, Split
+from lit_xai.evaluation.cost import count_passes
 from lit_xai.evaluation.grid import Grid
 from lit_xai.evaluation.scores import Row
 from lit_xai.module import LitClassifier
