@@ -109,7 +109,8 @@ def _upright(table: tables.Table, names: Sequence[str]) -> tables.Table:
     if not names:
         return table
     rows = [[_cell(cell, names) for cell in row] for row in table.rows]
-    return table._replace(caption=isolated(table.caption, names), rows=rows)
+    columns = [column._replace(title=isolated(column.title, names)) for column in table.columns]
+    return table._replace(caption=isolated(table.caption, names), columns=columns, rows=rows)
 
 
 def _cell(cell: tables.Cell, names: Sequence[str]) -> tables.Cell:

@@ -154,7 +154,7 @@ def _under_strongest(results: Results, checkpoint: str) -> Iterable[Cell]:
             yield from (Cell("–"), Cell("–"))
             continue
         cell = mean(row, decimals([row["low"]], [row["high"]]))
-        counts = f"n={int(row['count'])}, {int(row['failed'])} failed, {int(row['excluded'])} excluded"
+        counts = f"n={int(row['count'])},\n{int(row['failed'])} failed, {int(row['excluded'])} excluded"
         yield cell._replace(note=f"{cell.note}\n{counts}".strip())
         yield Cell(labels[attack])
 

@@ -240,6 +240,8 @@ def test_a_name_that_turns_is_isolated_in_captions_and_cells(tmp_path, drawn):
     (means,) = (part for part in parts if part.anchor == "means")
     assert means.tables[0].caption.startswith("Means of \u2068\u05d2\u2069 with 95 % intervals")
     assert [row[1].text for row in means.tables[0].rows[:2]] == list(names)
+    (accuracy,) = (part for part in parts if part.anchor == "accuracy")
+    assert accuracy.tables[0].columns[4].title == "\u2068\u05d2\u2069: top-k intersection"
     cell = tables.Cell("\u05d0\u05d1 \u2192 \u202eabc", 1.0, "note")
     one = sections._upright(tables.Table("", [], [[cell]]), names)
     assert one.rows == [[("\u2068\u05d0\u05d1\u2069 \u2192 \u2068\u202eabc\u2069", 1.0, "note")]]

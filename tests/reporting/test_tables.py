@@ -98,9 +98,9 @@ def test_accuracies_stand_beside_the_strongest_attack(results):
         cells = results.table.query("checkpoint == @name and attribution == 'saliency' and metric == 'top_k'")
         assert row[6].value == cells.value.min()
         worst = cells.loc[cells.value.idxmin()]
-        counts = f"n={worst['count']}, {worst.failed} failed, {worst.excluded} excluded"
+        counts = [f"n={worst['count']},", f"{worst.failed} failed, {worst.excluded} excluded"]
         assert worst["count"] + worst.excluded == 20
-        assert row[6].note.split("\n")[1:] == [counts]
+        assert row[6].note.split("\n")[1:] == counts
         assert row[7].text == "eXIAA, alpha 0.15, k 0.6"
 
 

@@ -15,11 +15,10 @@ from lit_xai.reporting.plots.units import Floats, Unit
 from lit_xai.reporting.plots.words import capital, number, text_width
 
 _HEIGHT = {1: 215.0, 2: 165.0}
-_LONGEST_LABEL = 105.0
-_MOST_LABELS = 6
-_APART = 14.0
+_LONGEST_LABEL, _MOST_LABELS, _APART = 105.0, 6, 14.0
 _WIDE, _THIN, _BESIDE = 2.0, 0.7, 1.7
 _MARK, _MOST_MARKS, _MOST_LAYERS = 5.5, 12, 3
+_SEEDS = Entry("single seeds", INK, "", "-", _THIN)
 _THINNER: dict[str, Any] = {"linestyle": "-", "linewidth": _THIN}
 # Below this share of the height, lines are seen as one.
 _TOUCHING = 0.012
@@ -74,11 +73,11 @@ def line_plot(
     """Draw lines with their intervals; a single panel names them at their ends where there is room.
 
     Args:
-        units: All that the report compares.
+        units: All of the report.
         titles: Of the panels.
         lines: At least one that can be drawn.
         heading: Of the vertical axis.
-        below: Of the horizontal axis.
+        below: Of the horizontal one.
         dashed: Legend of the lines that are dashed.
         whole: Whether the horizontal axis has whole numbers only.
     """
@@ -86,25 +85,30 @@ def line_plot(
     shown = [units[place] for place in sorted({line.unit for line in lines})]
     widest = max(text_width(unit.label, SMALL) for unit in shown)
     direct = len(titles) == 1 and len(shown) <= _MOST_LABELS and widest <= _LONGEST_LABEL
-    entries = [] if direct else [Entry(unit.label, *unit.look) for unit in shown]
-    seeds = [Entry("single seeds", INK, "", "-", _THIN)] if any(line.is_seed for line in lines) else []
-    ends = np.concatenate([np.concatenate((line.low, line.high, line.value)) for line in lines])
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    named = [] if direct else [Entry(unit.label, *unit.look) for unit in shown]
+    low, high = _span(lines)
     layers = _layers(lines, _TOUCHING * (high - low))
-    height = _HEIGHT[min(2, len(titles))]
-    right = widest + 26 if direct else RIGHT
-    note = "wider: below another" if any(layers) else ""
-    legend = [*entries, *dashed, *seeds]
+    height, right = _HEIGHT[min(2, len(titles))], widest + 26 if direct else RIGHT
+    note, legend = "wider: below another" if any(layers) else "", [*named, *dashed, *_seeds(lines)]
     figure, panels = small_multiples(
         titles, legend, heading=heading, below=below, height=height, right=right, note=note
     )
     frame(panels, low, high)
+    _set_ticks(panels, whole=whole)
     for line, above in sorted(zip(lines, layers, strict=True), key=lambda pair: _order(pair[0])):
         _draw(panels[line.panel], line, above, units)
-    _set_ticks(panels, whole=whole)
     if direct:
         _name_ends(figure, panels[0], [line for line in lines if line.is_main], units, height)
     return figure
+
+
+def _span(lines: Sequence[Line]) -> tuple[float, float]:
+    ends = np.concatenate([np.concatenate((line.low, line.high, line.value)) for line in lines])
+    return float(np.nanmin(ends)), float(np.nanmax(ends))
+
+
+def _seeds(lines: Sequence[Line]) -> list[Entry]:
+    return [_SEEDS] if any(line.is_seed for line in lines) else []
 
 
 def _set_ticks(panels: Sequence[Axes], *, whole: bool) -> None:

@@ -163,7 +163,8 @@ def _draw(results: Results, points: list[Point]) -> Figure:
         draw_front(
             panel, [accuracy[place] for place in kept], [robustness[place] for place in kept], direction
         )
-    name_points(panel, {point.unit.label: (point.accuracy.value, point.robustness.value) for point in points})
+    places = {point.unit.label: (point.accuracy.value, point.robustness.value) for point in points}
+    name_points(panel, places, [(point.accuracy[:3], point.robustness[:3]) for point in points])
     return figure
 
 

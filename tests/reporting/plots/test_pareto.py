@@ -129,6 +129,17 @@ def test_only_finite_points_are_drawn(changed, results, column, value):
     assert len(bars) == (2 if column == "value" else 3)
 
 
+def test_names_do_not_lie_on_intervals(changed, results):
+    table = results.table.copy()
+    cells = {"natural": (0.8, 0.50, 0.52), "pgd": (0.9, 0.513, 0.6)}
+    for name, (accuracy, value, high) in cells.items():
+        own = table.checkpoint == name
+        table.loc[own & (table.metric == "accuracy"), ["value", "low", "high"]] = accuracy, 0.7, 1.0
+        table.loc[own & (table.metric == "top_k"), ["value", "low", "high"]] = value, 0.3, high
+    panel = pareto(changed(table=table))[0].figure.axes[0]
+    assert panel.texts[0].xyann[1] == -11
+
+
 def test_an_accuracy_without_a_place_is_told(changed, results):
     table = results.table.copy()
     table.loc[(table.checkpoint == "natural") & (table.metric == "accuracy"), "value"] = np.inf
