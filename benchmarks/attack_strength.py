@@ -41,7 +41,8 @@ from lit_xai.attacks.top_k import TopK
 from lit_xai.attributions.base import Explain
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.data.embedded_fashion import EmbeddedFashion
-from lit_xai.evaluation.checkpoints import load_classifier, named
+from lit_xai.evaluation.checkpoints import load_classifier
+from lit_xai.evaluation.naming import named_checkpoints
 from lit_xai.evaluation.table import insert, markdown
 from lit_xai.metrics.center_shift import center_shift
 from lit_xai.metrics.maps import pixel_map
@@ -228,7 +229,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("val", "test"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    new = measure(named(options.checkpoints), options.settings, options.images, options.split)
+    new = measure(named_checkpoints(options.checkpoints), options.settings, options.images, options.split)
     FOLDER.mkdir(parents=True, exist_ok=True)
     samples = merged(new, FOLDER / "samples.csv")
     samples.to_csv(FOLDER / "samples.csv", index=False, float_format="%.6g")
