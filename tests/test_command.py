@@ -1,16 +1,7 @@
 import pytest
 
 from lit_xai.command import Parser
-
-
-def ending(action, capsys) -> str:
-    """Return what an action writes to standard error when it ends the process with status 2."""
-    with pytest.raises(SystemExit) as end:
-        action()
-    captured = capsys.readouterr()
-    assert end.value.code == 2
-    assert captured.out == ""
-    return captured.err
+from tests.test_refusal import ending
 
 
 def parser() -> Parser:

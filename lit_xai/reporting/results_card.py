@@ -50,6 +50,7 @@ def damage(path: Path) -> Iterator[None]:
         raise FileNotFoundError(
             f"Expected {path.name} in {path.parent}, but got a directory without it."
         ) from error
+    # JSON nested too deeply recurses; pyarrow does not implement what damaged Parquet seems to ask for.
     except (OSError, ValueError, RecursionError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ValueError(

@@ -204,7 +204,7 @@ def test_what_is_undefined_has_no_rank(several):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(EXECUTABLE is None, reason="No Chromium.")
+@pytest.mark.skipif(EXECUTABLE is None, reason="needs Chromium")
 def test_the_page_in_a_browser(several):
     write_results(several / "hostile", HOSTILE, attributions=("saliency",), samples=20)
     edit(several / "hostile", checksums(50))
