@@ -1,6 +1,9 @@
 """The pixel domain [0, 1]: the only place that checks and clamps pixels."""
 
+import torch
 from torch import Tensor
+
+from lit_xai.types import Batch
 
 
 def check_pixels(image: Tensor) -> None:
@@ -25,6 +28,50 @@ def check_pixels(image: Tensor) -> None:
             f"Expected pixels in [0, 1], but got values in [{low:.4g}, {high:.4g}]. "
             "Normalise inside the model, not in the data."
         )
+
+
+def check_batch(batch: Batch, num_classes: int, split: str) -> None:
+    """Refuse a batch that is not one of finite pixels in [0, 1] with labels in [0, `num_classes`).
+
+    Args:
+        batch: N images, best while they are on the CPU.
+        num_classes: Number of classes.
+        split: Where it is from, for the message.
+
+    Raises:
+        TypeError: If images are not floating, or labels or positions not int64.
+        ValueError: If shapes do not fit, a pixel is outside [0, 1] or NaN, or a label is out of range.
+    """
+    image, label, sample_id = batch
+    for name, numbers in {"labels": label, "positions": sample_id}.items():
+        if numbers.dtype != torch.int64:
+            raise TypeError(f"Expected {name} of torch.int64 in the {split} split, but got {numbers.dtype}.")
+        if numbers.shape != image.shape[:1]:
+            raise ValueError(
+                f"Expected {name} of shape {tuple(image.shape[:1])} in the {split} split, but got "
+                f"{tuple(numbers.shape)}. Each image has one."
+            )
+    if image.ndim != 4 or not image.is_floating_point():
+        check_pixels(image)
+    _check_range("pixels", image, (0, 1), batch, split, " Normalise inside the model, not in the data.")
+    _check_range("labels", label, (0, num_classes - 1), batch, split, "")
+
+
+def _check_range(
+    name: str, values: Tensor, allowed: tuple[int, int], batch: Batch, split: str, remedy: str
+) -> None:
+    if not values.numel():
+        return
+    # NaN is the least and the greatest of any values that it is among.
+    low, high = values.aminmax()
+    if allowed[0] <= low.item() and high.item() <= allowed[1]:
+        return
+    inside = (values >= allowed[0]) & (values <= allowed[1])
+    place = tuple((~inside).nonzero()[0].tolist())
+    raise ValueError(
+        f"Expected {name} in [{allowed[0]}, {allowed[1]}], but got {values[place].item():.9g} in sample "
+        f"{batch.sample_id[place[0]].item()} of the {split} split.{remedy}"
+    )
 
 
 def check_eps(eps: float, name: str = "eps") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 _PART = ".part"
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | memoryview | str) -> None:
     """Write a file so that a process killed at any moment leaves the old one or the new one.
 
     Args:

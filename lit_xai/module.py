@@ -14,15 +14,20 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from lit_xai.attacks.donors import DonorPool
+from lit_xai.data.base import ImageDataModule, Split
+from lit_xai.models.fitting import check_finite, check_fits, check_weights
 from lit_xai.models.weights import load_weights
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
 from lit_xai.regimes.pgd import PGD
 from lit_xai.regimes.scheduled import Scheduled
+from lit_xai.training.steps import check_loss, check_strategy, last_checkpoint, own_draws
 from lit_xai.types import Batch
 
 SEED_KEY = "lit_xai_seed"
 TRAINER_KEY = "lit_xai_trainer"
+_SPLITS: dict[str, Split] = {"fit": "train", "validate": "val", "test": "test"}
 
 
 class LitClassifier(pl.LightningModule):
@@ -33,6 +38,10 @@ class LitClassifier(pl.LightningModule):
     the global seed that training began with, None if there was none, under `lit_xai_seed`, and the options of
     the trainer that change the weights under `lit_xai_trainer`.
 
+    What the network itself draws in a training step, such as dropout, follows from `noise_seed`, epoch, batch
+    and process. Training stops before a step of a loss that is not finite, and before weights that are not
+    finite are saved.
+
     Args:
         model: Maps pixels in [0, 1], (N, C, H, W), to logits, (N, num_classes).
         regime: The way of training.
@@ -41,7 +50,7 @@ class LitClassifier(pl.LightningModule):
         scheduler: Takes the optimiser, returns a learning-rate schedule.
         adversary: Attack behind the adversarial accuracy, the same for every regime; by default that of Chen
             et al. (2019, arXiv 1905.09957) for Fashion-MNIST. None to leave it out.
-        noise_seed: Of all draws made for training and validation.
+        noise_seed: Of all draws made for training and validation, those of the network included.
         warm_start: Weights that training starts from: a checkpoint of the training command or a saved
             `state_dict`. A resumed run goes on with its own, but reads the file for regimes that compare with
             the network they started from.
@@ -51,7 +60,9 @@ class LitClassifier(pl.LightningModule):
         TypeError: When training starts, if the whole of it was compiled; compile the network alone.
         FileNotFoundError: When training starts, if there is no such file.
         ValueError: If there is an interval but no schedule; when training starts, if the file holds no
-            weights, or those of another network, or if a regime is scheduled without an end.
+            weights, or those of another network, or if a regime is scheduled without an end; when any stage
+            starts, if weights are not finite, if the network does not take the images or has no logit for a
+            class, or if a strategy would split it among processes.
     """
 
     def __init__(
@@ -76,6 +87,7 @@ class LitClassifier(pl.LightningModule):
             warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`")
             self.save_hyperparameters(logger=False)
         self.model = model
+        self.num_classes = num_classes
         self.regime = regime
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -97,24 +109,32 @@ class LitClassifier(pl.LightningModule):
         return logits
 
     def setup(self, stage: str) -> None:
-        if stage != "fit":
-            return
-        if self._compiler_ctx is not None:
+        check_strategy(self.trainer.strategy)
+        if stage == "fit" and self._compiler_ctx is not None:
             raise TypeError(
                 "Expected a LitClassifier that is not compiled, but got a compiled one, whose searches and "
                 "regularisers have no derivatives. Compile its `model` alone."
             )
-        if self.regime is self._prepared:
-            return
-        if self._prepared is None:
+        if stage == "fit" and self._prepared is None:
             self._seed = _global_seed()
-        # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
-        if self.warm_start is not None and self._prepared is None:
-            load_weights(self.model, Path(self.warm_start))
-        self.model.to(self.trainer.strategy.root_device)
-        self.regime = self._prepared = self.regime.prepare(self.model, self._donors)
+            # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
+            if self.warm_start is not None:
+                load_weights(self.model, Path(self.warm_start))
+                check_weights(self.model, f"in {self.warm_start}")
+        check_weights(self.model, "in the network")
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, ImageDataModule):
+            image = data.images(_SPLITS[stage])[0].image
+            check_fits(self.model, image, self.num_classes, type(self.model).__name__)
+        if stage == "fit" and self.regime is not self._prepared:
+            self.model.to(self.trainer.strategy.root_device)
+            self.regime = self._prepared = self.regime.prepare(
+                self.model, DonorPool(self._donors, shared=True)
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Not in place of the last good one.
+        self._check_state(checkpoint, f"after epoch {self.current_epoch + 1}", last_checkpoint(self.trainer))
         checkpoint[SEED_KEY] = self._seed
         checkpoint[TRAINER_KEY] = {
             "precision": str(self.trainer.precision),
@@ -126,6 +146,8 @@ class LitClassifier(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # After `setup`: a resumed run keeps the seed that it was begun with.
         self._seed = checkpoint.get(SEED_KEY)
+        if self._trainer is not None:
+            self._check_state(checkpoint, f"in {self._trainer.ckpt_path}", "")
 
     def on_train_start(self) -> None:
         if isinstance(self.regime, Scheduled) and math.isinf(self.trainer.estimated_stepping_batches):
@@ -136,7 +158,10 @@ class LitClassifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         progress = self.trainer.global_step / max(self.trainer.estimated_stepping_batches, 1)
         noise = Noise(self.noise_seed, batch.sample_id).child("train").child(self.current_epoch)
-        loss = self.regime.at(progress).loss(self.model, batch.image, batch.label, noise)
+        own = noise.child("network").child(batch_idx).child(self.global_rank)
+        with own_draws(own.seed, self.device):
+            loss = self.regime.at(progress).loss(self.model, batch.image, batch.label, noise)
+        check_loss(loss, self.trainer)
         self.train_accuracy.update(loss.logits.detach(), batch.label)
         self.log("train/loss", loss.total.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in loss.parts.items()})
@@ -157,6 +182,10 @@ class LitClassifier(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval},
         }
+
+    def _check_state(self, checkpoint: dict[str, Any], where: str, remedy: str) -> None:
+        names = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        check_finite(checkpoint["state_dict"], names, where, remedy)
 
     def _donors(self) -> Iterable[Batch]:
         data = self.trainer.datamodule  # type: ignore[attr-defined]

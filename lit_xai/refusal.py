@@ -1,13 +1,32 @@
 """Endings that speak in a few lines; used by every command, so without heavy imports."""
 
+import errno
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 _LINES = 3
 _WIDTH = 400
+_INTERRUPTED = 130
+# What launchers tell each process about its place; Ctrl-C in a terminal reaches all of them.
+_PLACES = ("LOCAL_RANK", "RANK", "SLURM_PROCID")
+# What the machine lacks, not what the package does wrong. A missing file is not among them: who expects one
+# says which.
+_SYSTEM = {
+    errno.ENOSPC: "Free space on that disk",
+    errno.EDQUOT: "Free space within your quota",
+    errno.EFBIG: "Raise the limit on the size of files",
+    errno.EROFS: "Choose a directory that can be written to",
+    errno.EACCES: "Choose a path that you have the right to use",
+    errno.EPERM: "Choose a path that you have the right to use",
+    errno.ENOTDIR: "Choose another path",
+    errno.EISDIR: "Choose another path",
+    errno.EEXIST: "Choose another path",
+    errno.ENAMETOOLONG: "Choose another path",
+}
 
 
 def refuse(message: str) -> NoReturn:
@@ -18,28 +37,60 @@ def refuse(message: str) -> NoReturn:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(remedy: Callable[[], str] | None = None) -> Iterator[None]:
     """End the process with one line for errors that speak to the user; let every other error through.
 
-    Messages of this package that speak to the user have the form "Expected ..., but got ...".
+    Messages of this package that speak to the user have the form "Expected ..., but got ...". Ctrl-C ends
+    with a line that begins with `Interrupted.`, written by the first process, and exit status 130.
+
+    Args:
+        remedy: Says in a few words, after Ctrl-C, how to go on.
     """
     try:
         yield
-    except Exception as error:
-        message = _spoken(error)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if _interrupted(error):
+            _end_interrupted(remedy)
+        message = _spoken(error) if isinstance(error, Exception) else None
         if message is None:
             raise
         refuse(message)
 
 
+def _interrupted(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C, or how a library ends the process after it."""
+    current: BaseException | None = error if isinstance(error, KeyboardInterrupt | SystemExit) else None
+    while current is not None and not isinstance(current, KeyboardInterrupt):
+        current = current.__cause__ or current.__context__
+    return current is not None
+
+
+def _end_interrupted(remedy: Callable[[], str] | None) -> NoReturn:
+    if all(os.environ.get(place, "0") == "0" for place in _PLACES):
+        # On a line of its own, not behind the `^C` of the terminal or an unfinished progress bar.
+        sys.stdout.flush()
+        words = f"Interrupted. {remedy()}" if remedy is not None else "Interrupted."
+        sys.stderr.write(" ".join(words.split()) + "\n")
+    raise SystemExit(_INTERRUPTED)
+
+
 def _spoken(error: BaseException) -> str | None:
-    """Find this package's own words in an error or in those that it wraps."""
+    """Find words for the user in an error or in those that it wraps."""
     current: BaseException | None = error
     while current is not None:
         # Not RuntimeError: torch words its own errors the same way.
         lines = str(current).splitlines() if isinstance(current, ValueError | TypeError | OSError) else []
         for line in lines:
-            if found := re.match(r"[\s-]*(Expected .*, but got .*)", line):
+            # Worker processes of a loader send the whole trace, kinds of errors before the words.
+            if found := re.match(r"[\s-]*(?:\w+Error: )?(Expected .*, but got[ :].*)", line):
                 return found.group(1)
+        if isinstance(current, OSError) and current.errno in _SYSTEM:
+            return _of_the_system(current)
         current = current.__cause__ or current.__context__
     return None
+
+
+def _of_the_system(error: OSError) -> str:
+    what = f"to use {error.filename}" if error.filename else "room to write"
+    reason = os.strerror(error.errno or 0)
+    return f"Expected {what}, but got: {reason}. {_SYSTEM[error.errno or 0]}."

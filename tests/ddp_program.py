@@ -15,6 +15,7 @@ from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.callbacks.explanation_robustness import ExplanationRobustness
 from lit_xai.data import base
 from lit_xai.data.base import ImageDataModule, Images
+from lit_xai.evaluation.gathering import of_all_processes
 from lit_xai.evaluation.grid import Grid
 from lit_xai.metrics.change import ExplanationChange
 from lit_xai.metrics.rank import Kendall
@@ -44,6 +45,14 @@ class Stripes(ImageDataModule):
         for index, label in enumerate(labels):
             pixels[index, :, label::4] += 130
         return Images.from_bytes(pixels.astype(np.uint8), labels)
+
+
+def logged(trainer: pl.Trainer) -> dict[str, float]:
+    """Return what was logged of whole splits, without times; every process must have logged the same."""
+    values = {key: value.item() for key, value in trainer.callback_metrics.items() if "time" not in key}
+    shares = of_all_processes({key: value for key, value in values.items() if not key.startswith("train/")})
+    assert all(repr(share) == repr(shares[0]) for share in shares)
+    return values
 
 
 def main(processes: int, output: Path) -> None:
@@ -77,11 +86,10 @@ def main(processes: int, output: Path) -> None:
         callbacks=[ExplanationRobustness(grid, max_samples=13, batch_size=3)],
     )
     trainer.fit(classifier, data)
-    fitted = {key: value.item() for key, value in trainer.callback_metrics.items() if "time" not in key}
+    fitted = logged(trainer)
     weights = torch.cat([parameter.detach().flatten() for parameter in classifier.parameters()])
     trainer.test(classifier, data, verbose=False)
-    tested = {key: value.item() for key, value in trainer.callback_metrics.items() if "time" not in key}
-    records = grid.records()
+    tested, records = logged(trainer), grid.records()
     if trainer.is_global_zero:
         torch.save({"fitted": fitted, "tested": tested, "weights": weights}, output)
         records.to_csv(output.with_suffix(".csv"), index=False)

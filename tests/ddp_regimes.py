@@ -1,4 +1,7 @@
-"""What `test_ddp.py` trains on one process and on two: `python ddp_regimes.py PROCESSES OUTPUT`."""
+"""What `test_ddp.py` trains on one process and on two.
+
+`python ddp_regimes.py PROCESSES OUTPUT [normed | synchronised]`
+"""
 
 import os
 import sys
@@ -13,6 +16,7 @@ from lit_xai.attacks.soft_coverage import SoftCoverage
 from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.callbacks.accuracy_gate import AccuracyGate
+from lit_xai.evaluation.gathering import of_all_processes
 from lit_xai.module import LitClassifier
 from lit_xai.regimes.base import Regime
 from lit_xai.regimes.exiaa_training import EXIAATraining
@@ -93,6 +97,52 @@ def fitted(
     return torch.cat([parameter.detach().flatten() for parameter in classifier.parameters()])
 
 
+def normed() -> nn.Module:
+    """Return a float64 network with batch norm."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 4)
+    return nn.Sequential(*layers).double()
+
+
+def main_normed(processes: int, output: Path, *, synchronised: bool) -> None:
+    """Train a network with batch norm, and write what every process holds after the last validation.
+
+    Args:
+        processes: On the CPU, or on as many GPUs where statistics are `synchronised`: PyTorch has no
+            synchronised batch norm for the CPU.
+        output: File to write.
+        synchronised: Whether statistics are those of the whole batch.
+    """
+    states = {}
+    for name in ("natural", "pgd", "ig_sum_norm"):
+        network = normed()
+        classifier = LitClassifier(
+            network,
+            REGIMES[name],
+            4,
+            optimizer=lambda parameters: torch.optim.SGD(parameters, 0.05),
+            adversary=None,
+        )
+        trainer = pl.Trainer(
+            max_epochs=2,
+            accelerator="gpu" if synchronised else "cpu",
+            devices=processes,
+            strategy="ddp" if processes > 1 else "auto",
+            precision="64-true",
+            sync_batchnorm=synchronised,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(classifier, Stripes())
+        state = {key: value.detach().cpu() for key, value in classifier.model.state_dict().items()}
+        states[name] = of_all_processes(state)
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        torch.save(states, output)
+
+
 def main(processes: int, output: Path) -> None:
     """Train under each regime, once more behind a gate that closes, and write the weights."""
     weights = {name: trained(processes, regime) for name, regime in REGIMES.items()}
@@ -105,4 +155,7 @@ def main(processes: int, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    if sys.argv[3:]:
+        main_normed(int(sys.argv[1]), Path(sys.argv[2]), synchronised=sys.argv[3] == "synchronised")
+    else:
+        main(int(sys.argv[1]), Path(sys.argv[2]))

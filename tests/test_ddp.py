@@ -42,6 +42,10 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
             if not key.startswith("train/"):
                 # Lightning logs in single precision.
                 assert two[stage][key] == pytest.approx(value, abs=1e-6, nan_ok=True), key
+        for attack in ("top_k", "exiaa"):
+            # Every sample is counted, whichever process had it.
+            cell = f"robustness/smooth_grad/{attack}"
+            assert one[stage][f"{cell}/kendall_count"] + one[stage][f"{cell}/excluded"] == 13
     pd.testing.assert_frame_equal(one_records, two_records, rtol=0, atol=1e-9)
     evaluated = one_records[one_records.metric == "excluded"]
     assert evaluated.groupby(["attribution", "attack"]).size().tolist() == [13] * 4
@@ -75,6 +79,37 @@ def test_every_regime_learns_the_same_on_two_processes(tmp_path):
         assert others == [name]
 
 
+def normed_states(folder: Path, statistics: str) -> list[dict[str, list[dict[str, torch.Tensor]]]]:
+    """Return, for one and two processes and by regime, the state of the network in every process."""
+    states = []
+    for processes in (1, 2):
+        output = folder / f"{processes}.pt"
+        ended = run(processes, output, statistics, program="ddp_regimes.py")
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        states.append(torch.load(output, weights_only=True))
+    return states
+
+
+def test_batch_norm_is_evaluated_with_the_same_statistics_in_every_process(tmp_path):
+    one, two = normed_states(tmp_path, "normed")
+    assert one.keys() == two.keys() == {"natural", "pgd", "ig_sum_norm"}
+    for name, (first, second) in two.items():
+        assert all(torch.equal(value, second[key]) for key, value in first.items()), name
+        assert first["1.num_batches_tracked"] == one[name][0]["1.num_batches_tracked"] == 6
+        # Each process normalises by its own half of the batch: another network is trained.
+        assert (first["0.weight"] - one[name][0]["0.weight"]).abs().max() > 1e-4, name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="synchronised batch norm needs two GPUs")
+def test_synchronised_batch_norm_learns_the_same_on_two_processes(tmp_path):
+    one, two = normed_states(tmp_path, "synchronised")
+    for name, ((alone,), shares) in ((name, (one[name], two[name])) for name in one):
+        for share in shares:
+            for key, value in alone.items():
+                torch.testing.assert_close(share[key], value, rtol=0, atol=1e-6, msg=f"{name}: {key}")
+
+
 def test_an_evaluation_on_two_processes_writes_the_results_of_one(tmp_path):
     (tmp_path / "tiny.yaml").write_text(
         "model: {class_path: lit_xai.models.small.SmallCNN, init_args: {width: 2}}"
@@ -86,7 +121,7 @@ def test_an_evaluation_on_two_processes_writes_the_results_of_one(tmp_path):
                 part: {name: f"{ROOT}/configs/{part}/{name}.yaml" for name in names}
                 for part, names in {
                     "attributions": ("saliency", "input_x_gradient"),
-                    "attacks": ("unattacked", "random_sign", "exiaa"),
+                    "attacks": ("unattacked", "random_sign", "exiaa", "top_k"),
                     "metrics": ("lens_precision", "kendall", "change"),
                 }.items()
             },
@@ -117,5 +152,5 @@ def test_an_evaluation_on_two_processes_writes_the_results_of_one(tmp_path):
     pd.testing.assert_frame_equal(one[chosen], two[chosen])
     samples = pd.read_parquet(tmp_path / "2" / "samples.parquet")
     counts = samples[samples.metric == "excluded"].groupby(["attribution", "attack"]).size()
-    assert counts.tolist() == [21] * 6
+    assert counts.tolist() == [21] * 8
     assert len(samples[samples.metric == "accuracy"]) == 2 * 101

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lit_xai.domain import check_eps, check_pixels, check_share, project_l2, project_linf
+from lit_xai.domain import check_batch, check_eps, check_pixels, check_share, project_l2, project_linf
+from lit_xai.types import Batch
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_pixels_on_the_borders_and_empty_batches_pass():
             TypeError,
             r"Expected floating pixels in \[0, 1\], but got torch\.uint8\. Divide 8-bit pixels by 255\.",
         ),
-        (torch.zeros(1, 2, 2), ValueError, r"shape \(N, C, H, W\), but got \(1, 2, 2\)\."),
+        (torch.zeros(1, 2, 2), ValueError, r"images of shape \(N, C, H, W\), but got \(1, 2, 2\)\."),
         (
             torch.tensor([-0.25, 2.0]).view(1, 1, 1, 2),
             ValueError,
@@ -124,3 +125,66 @@ def test_a_share_of_one_is_allowed():
     assert check_share("k", 1.0) is None
     with pytest.raises(ValueError, match=r"Expected `k` in \(0, 1\], but got 1\.0001\."):
         check_share("k", 1.0001)
+
+
+def batch_of(**changes) -> Batch:
+    parts = {"image": torch.rand(4, 2, 3, 3), "label": torch.arange(4), "sample_id": torch.arange(20, 24)}
+    return Batch(**{**parts, **changes})
+
+
+def with_pixel(value: float) -> torch.Tensor:
+    image = torch.zeros(4, 2, 3, 3)
+    image[2, 1, 0, 2] = value
+    image[3] = 7
+    return image
+
+
+def test_a_batch_within_its_ranges_is_taken():
+    check_batch(batch_of(), 4, "train")
+    check_batch(batch_of(image=torch.rand(4, 2, 3, 3).half()), 4, "train")
+    empty = torch.tensor([], dtype=torch.long)
+    check_batch(Batch(torch.rand(0, 2, 3, 3), empty, empty), 4, "train")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(255, "255"), (-0.5, "-0.5"), (1 + 2**-20, "1.00000095"), (torch.nan, "nan"), (torch.inf, "inf")],
+)
+def test_the_first_pixel_out_of_range_is_named(value, words):
+    with pytest.raises(ValueError, match=r"^Expected ") as found:
+        check_batch(batch_of(image=with_pixel(value)), 4, "val")
+    assert str(found.value) == (
+        f"Expected pixels in [0, 1], but got {words} in sample 22 of the val split. "
+        "Normalise inside the model, not in the data."
+    )
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_the_first_label_out_of_range_is_named(label):
+    with pytest.raises(ValueError, match=r"^Expected ") as found:
+        check_batch(batch_of(label=torch.tensor([0, label, 1, 9])), 4, "test")
+    assert str(found.value) == f"Expected labels in [0, 3], but got {label} in sample 21 of the test split."
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"label": torch.zeros(4)},
+            TypeError,
+            "labels of torch.int64 in the train split, but got torch.float32",
+        ),
+        (
+            {"sample_id": torch.arange(4).int()},
+            TypeError,
+            "positions of torch.int64 in the train split, but got",
+        ),
+        ({"label": torch.zeros(4, 3).long()}, ValueError, r"labels of shape \(4,\) .*, but got \(4, 3\)"),
+        ({"sample_id": torch.arange(3)}, ValueError, r"positions of shape \(4,\) .*, but got \(3,\)"),
+        ({"image": torch.zeros(4, 2, 3, 3).byte()}, TypeError, "floating pixels in .*, but got torch.uint8"),
+        ({"image": torch.zeros(4, 3, 3)}, ValueError, r"images of shape \(N, C, H, W\), but got \(4, 3, 3\)"),
+    ],
+)
+def test_a_batch_of_another_kind_is_refused(changes, error, message):
+    with pytest.raises(error, match=f"^Expected {message}"):
+        check_batch(batch_of(**changes), 4, "train")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lit_xai.models.small import SmallCNN
 from lit_xai.module import LitClassifier
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
@@ -553,3 +554,174 @@ def test_a_new_run_from_a_loaded_classifier_has_a_seed_of_its_own(tmp_path, monk
     second.fit(loaded, TinyData())
     second.save_checkpoint(tmp_path / "second.ckpt")
     assert stored_seed(tmp_path / "second.ckpt") == 8
+
+
+class Dropping(nn.Module):
+    """A network that drops activations and remembers which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = learned()
+        self.dropout = nn.Dropout(0.5)
+        self.masks: list[tuple[float, ...]] = []
+
+    def forward(self, image):
+        logits = self.network(image)
+        if self.training:
+            kept = self.dropout(torch.ones(len(image), 8, dtype=torch.float64, device=image.device))
+            self.masks.append(tuple(kept.flatten().tolist()))
+            logits = logits * kept.mean(dim=1, keepdim=True).to(logits)
+        return logits
+
+
+class Disturbed(pl.Callback):
+    """Draw from the global generator between steps, and remember that no step drew from it."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        torch.rand(3)
+        self.before = torch.get_rng_state()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        assert torch.equal(torch.get_rng_state(), self.before)
+
+
+def dropped(tmp_path, epochs, noise_seed=0, callbacks=(), **options) -> LitClassifier:
+    module = classifier(model=Dropping(), noise_seed=noise_seed, adversary=None)
+    trainer(tmp_path, epochs, limit_val_batches=0, callbacks=list(callbacks)).fit(
+        module, TinyData(), **options
+    )
+    return module
+
+
+def test_what_a_network_draws_follows_from_seed_epoch_and_batch(tmp_path):
+    masks = dropped(tmp_path, 2, callbacks=[Disturbed()]).model.masks
+    # Three batches in each of two epochs.
+    assert len(masks) == len(set(masks)) == 6
+    torch.manual_seed(99)
+    assert dropped(tmp_path, 2).model.masks == masks
+    assert not set(dropped(tmp_path, 2, noise_seed=1).model.masks) & set(masks)
+
+
+def test_processes_draw_for_themselves(tmp_path, monkeypatch):
+    first = dropped(tmp_path, 1).model.masks
+    monkeypatch.setattr(LitClassifier, "global_rank", 1)
+    assert not set(dropped(tmp_path, 1).model.masks) & set(first)
+
+
+def test_a_resumed_run_draws_as_one_that_was_not_interrupted(tmp_path):
+    whole_run = dropped(tmp_path / "whole", 2)
+    module = classifier(model=Dropping(), adversary=None)
+    run = trainer(tmp_path / "first", 1, limit_val_batches=0)
+    run.fit(module, TinyData())
+    run.save_checkpoint(tmp_path / "first.ckpt")
+    torch.manual_seed(4)
+    resumed = dropped(tmp_path / "second", 2, ckpt_path=tmp_path / "first.ckpt", weights_only=False)
+    assert module.model.masks + resumed.model.masks == whole_run.model.masks
+    for name, value in whole_run.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+@dataclass(frozen=True)
+class Exploding(Regime):
+    """Natural training whose loss is not finite from some step on."""
+
+    after: int
+    value: float = float("nan")
+    steps: list = field(default_factory=list)
+
+    def loss(self, model, image, label, noise):
+        found = Natural().loss(model, image, label, noise)
+        self.steps.append(None)
+        if len(self.steps) <= self.after:
+            return found
+        return RegimeLoss(found.total * self.value, found.logits, {"cross_entropy": found.total * self.value})
+
+
+@pytest.mark.parametrize(("value", "words"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_a_loss_that_is_not_finite_stops_training_before_the_step(tmp_path, value, words):
+    module = classifier(regime=Exploding(4, value), adversary=None)
+    last = pl.callbacks.ModelCheckpoint(tmp_path, save_last=True)
+    run = trainer(tmp_path, 3, limit_val_batches=0)
+    run.callbacks.append(last)
+    weights: list[torch.Tensor] = []
+    module.on_train_batch_end = lambda *_: weights.append(next(module.model.parameters()).detach().clone())
+    with pytest.raises(ValueError, match=r"^Expected ") as found:
+        run.fit(module, TinyData())
+    assert str(found.value) == (
+        f"Expected a finite loss, but got {words} in epoch 2, step 5 (cross_entropy {words}). Lower the "
+        f"learning rate. The last good checkpoint is {tmp_path / 'last.ckpt'}."
+    )
+    assert len(weights) == 4
+    assert torch.equal(next(module.model.parameters()), weights[-1])
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=False)
+    assert saved["global_step"] == 3
+
+
+def broken(value: float = float("nan")) -> nn.Module:
+    network = learned()
+    list(network.parameters())[-1].data[0] = value
+    return network
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, stage):
+    name = list(dict(learned().named_parameters()))[-1]
+    with pytest.raises(
+        ValueError, match=rf"^Expected finite weights in the network, but got inf in `{name}`\.$"
+    ):
+        getattr(trainer(tmp_path), stage)(classifier(model=broken(float("inf"))), TinyData())
+
+
+def test_a_warm_start_that_is_not_finite_is_refused_with_its_file(tmp_path):
+    torch.save(broken().state_dict(), tmp_path / "nan.pt")
+    with pytest.raises(ValueError, match=rf"^Expected finite weights in {tmp_path}/nan.pt, but got nan in `"):
+        trainer(tmp_path).fit(classifier(warm_start=tmp_path / "nan.pt"), TinyData())
+
+
+def test_a_checkpoint_that_is_not_finite_is_refused_with_its_file(tmp_path):
+    run = trainer(tmp_path, limit_val_batches=0)
+    run.fit(classifier(), TinyData())
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=False)
+    name = next(name for name in content["state_dict"] if name.startswith("model."))
+    content["state_dict"][name].fill_(torch.nan)
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=rf"finite weights in {tmp_path}/a.ckpt, but got nan in `{name}`"):
+        trainer(tmp_path, 2).fit(classifier(), TinyData(), ckpt_path=tmp_path / "a.ckpt", weights_only=False)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    run = trainer(tmp_path, limit_val_batches=0)
+    module = classifier()
+    run.fit(module, TinyData())
+    next(iter(module.model.parameters())).data.fill_(torch.inf)
+    with pytest.raises(
+        ValueError, match=r"finite weights after epoch \d, but got inf in `model\..*No checkpoint"
+    ):
+        run.save_checkpoint(tmp_path / "a.ckpt")
+    assert not (tmp_path / "a.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (SmallCNN(num_classes=4, channels=1, size=8, width=2), r"images \(3, 8, 8\), but got SmallCNN: "),
+        (
+            SmallCNN(num_classes=3, channels=3, size=8, width=2),
+            r"at least 4 classes, but got SmallCNN, whose",
+        ),
+    ],
+)
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+def test_a_network_that_does_not_fit_is_refused_before_anything_is_trained(tmp_path, model, message, stage):
+    with pytest.raises(ValueError, match=message):
+        getattr(trainer(tmp_path), stage)(classifier(model=copy.deepcopy(model)), TinyData())
+
+
+def test_a_strategy_that_splits_the_network_is_refused(tmp_path, monkeypatch):
+    run = trainer(tmp_path)
+    monkeypatch.setattr(run.strategy, "__class__", pl.strategies.FSDPStrategy)
+    module = classifier()
+    module.trainer = run
+    with pytest.raises(ValueError, match="keeps the network whole, but got FSDPStrategy"):
+        module.setup("validate")

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from lit_xai.domain import check_eps
@@ -72,7 +75,8 @@ def test_the_words_are_found_inside_a_longer_message(capsys, prefix):
         ValueError("We Expected one, but got two."),
         # torch's words, about a defect and not about what the user wrote.
         RuntimeError("Expected all tensors to be on the same device, but got weight is on cuda:0."),
-        KeyboardInterrupt(),
+        SystemExit(3),
+        OSError(errno.ENOENT, "No such file or directory", "x"),
     ],
 )
 def test_other_errors_pass_through(error, capsys):
@@ -86,3 +90,73 @@ def test_nothing_happens_without_an_error():
     with one_line_errors():
         value = 3
     assert value == 3
+
+
+def raised_from(error: BaseException | None) -> None:
+    """Be interrupted, and end as libraries do that end the process from inside the handler."""
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as first:
+        if error is None:
+            raise
+        error.__context__ = first
+        raise error  # noqa: B904
+
+
+def interrupted(error: BaseException | None, remedy, capsys) -> str:
+    with pytest.raises(SystemExit) as end, one_line_errors(remedy):
+        raised_from(error)
+    assert end.value.code == 130
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+@pytest.mark.parametrize("error", [None, SystemExit(1), KeyboardInterrupt()])
+def test_an_interruption_has_one_line_and_its_own_status(error, capsys):
+    found = interrupted(error, lambda: "Go on\nwith x.", capsys)
+    assert found == "Interrupted. Go on with x.\n"
+
+
+def test_an_interruption_without_a_remedy(capsys):
+    assert interrupted(None, None, capsys) == "Interrupted.\n"
+
+
+@pytest.mark.parametrize("place", ["LOCAL_RANK", "RANK", "SLURM_PROCID"])
+def test_one_process_of_several_says_that_it_was_interrupted(place, capsys, monkeypatch):
+    monkeypatch.setenv(place, "0")
+    assert interrupted(None, None, capsys) == "Interrupted.\n"
+    monkeypatch.setenv(place, "1")
+    assert interrupted(None, None, capsys) == ""
+
+
+def test_an_error_after_an_interruption_is_not_hidden(capsys):
+    with pytest.raises(RuntimeError, match="defect"), one_line_errors(lambda: "Go on."):
+        raised_from(RuntimeError("defect"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "filename", "expected"),
+    [
+        (
+            errno.ENOSPC,
+            None,
+            "Expected room to write, but got: No space left on device. Free space on that disk",
+        ),
+        (errno.EFBIG, "a.ckpt", "Expected to use a.ckpt, but got: File too large. Raise the limit"),
+        (errno.ENOTDIR, "runs/x", "Expected to use runs/x, but got: Not a directory. Choose another path"),
+    ],
+)
+def test_what_the_machine_lacks_is_said_in_one_line(number, filename, expected, capsys):
+    found = ending(raising(OSError(number, os.strerror(number), filename)), capsys)
+    assert found.startswith(f"error: {expected}")
+    assert found.count("\n") == 1
+
+
+def test_words_of_a_worker_process_are_found(capsys):
+    trace = (
+        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        '  File "x.py", line 1, in f\n    raise ValueError(\nValueError: Expected pixels, but got none.\n'
+    )
+    assert ending(raising(ValueError(trace)), capsys) == "error: Expected pixels, but got none.\n"

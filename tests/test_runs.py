@@ -5,9 +5,22 @@ from urllib.parse import urlsplit
 
 import pytest
 import wandb
+from filelock import FileLock
 from jsonargparse import Namespace
 
-from lit_xai.runs import fill_in, keep_wandb_inside, new_run_directory, take_out
+from lit_xai.runs import (
+    check_run,
+    fill_in,
+    hold,
+    keep_wandb_inside,
+    let_go,
+    new_run_directory,
+    record,
+    recorded,
+    requeued,
+    take_out,
+    wandb_name,
+)
 
 DIRECTORIES = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR")
 
@@ -162,3 +175,81 @@ def test_wandb_is_quiet_unless_the_user_wants_it_otherwise(home, tmp_path, monke
     monkeypatch.setenv("WANDB_SILENT", "false")
     keep_wandb_inside(tmp_path)
     assert os.environ["WANDB_SILENT"] == "false"
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "a\\b", "", ".", ".."])
+def test_an_experiment_stays_in_the_directory_of_runs(name, tmp_path):
+    with pytest.raises(ValueError, match="Expected `experiment` as a name without separators"):
+        new_run_directory(tmp_path / "runs", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_held_run_is_refused_to_others_and_an_empty_one_goes(tmp_path):
+    run = new_run_directory(tmp_path, "x")
+    lock = hold(run)
+    record(run, ["fit"], "abc")
+    assert FileLock(run / ".lock").lock_file == lock.lock_file
+    let_go(run, lock)
+    assert not run.exists()
+    run = new_run_directory(tmp_path, "x")
+    lock = hold(run)
+    (run / "config.yaml").touch()
+    let_go(run, lock)
+    assert (run / "config.yaml").is_file()
+    let_go(run, hold(run))
+
+
+def test_a_run_that_cannot_go_on_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected the directory of a run, but got .*none, which"):
+        check_run(tmp_path / "none")
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ValueError, match=r"holds no config\.yaml and run\.json"):
+        check_run(tmp_path)
+    record(tmp_path, [], None)
+    check_run(tmp_path)
+
+
+def test_the_name_in_wandb_stays(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    first = wandb_name(tmp_path)
+    assert len(first) == 8
+    assert wandb_name(tmp_path) != first
+    record(tmp_path, ["fit"], first)
+    assert recorded(tmp_path)["wandb_id"] == wandb_name(tmp_path) == first
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    assert wandb_name(tmp_path) == first
+    assert wandb_name(tmp_path / "other") == "mine"
+
+
+def begun(parent: Path, number: int, arguments: list[str]) -> Path:
+    run = parent / str(number)
+    run.mkdir()
+    (run / "config.yaml").touch()
+    record(run, arguments, None)
+    return run
+
+
+def test_a_requeued_job_finds_its_run(tmp_path, monkeypatch):
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "6")
+    begun(tmp_path, 1, ["fit"])
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    own, other = begun(tmp_path, 2, ["fit"]), begun(tmp_path, 10, ["fit", "--seed_everything=2"])
+    assert requeued(tmp_path, ["fit"]) is None
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "0")
+    assert requeued(tmp_path, ["fit"]) is None
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert requeued(tmp_path, ["fit"]) == own
+    assert requeued(tmp_path, ["fit", "--seed_everything=2"]) == other
+    assert requeued(tmp_path, ["fit", "--seed_everything=3"]) is None
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    assert requeued(tmp_path, ["fit"]) is None
+    task = begun(tmp_path, 11, ["fit"])
+    assert requeued(tmp_path, ["fit"]) == task
+    (task / "config.yaml").unlink()
+    assert requeued(tmp_path, ["fit"]) is None
+    monkeypatch.delenv("SLURM_JOB_ID")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
+    assert requeued(tmp_path, ["fit"]) is None

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,14 @@ _LEAST = 4
 
 
 @torch.no_grad()
-def rank_donors(model: nn.Module, donors: Donors, size: int, pool: Pool = "label") -> dict[int, Tensor]:
+def rank_donors(
+    model: nn.Module,
+    donors: Donors,
+    size: int,
+    pool: Pool = "label",
+    *,
+    shared: bool = False,
+) -> dict[int, Tensor]:
     """Return, for each class of the network, its images of the highest probability, each once.
 
     Args:
@@ -25,6 +32,8 @@ def rank_donors(model: nn.Module, donors: Donors, size: int, pool: Pool = "label
         donors: Returns labelled images, batch by batch.
         size: Images to keep of each class.
         pool: Whether the images of a class are those labelled or those predicted as it.
+        shared: Whether each of several processes passes only some of the batches through the network. Every
+            process must call it then, with the same weights; the ranking is that of one process.
 
     Returns:
         Images by class, best first, on the CPU, (at most `size`, C, H, W); none for a class that has none.
@@ -34,14 +43,11 @@ def rank_donors(model: nn.Module, donors: Donors, size: int, pool: Pool = "label
     """
     images: dict[int, Tensor] = {}
     confidences: dict[int, Tensor] = {}
-    probability = None
+    classes = 0
     with evaluating(model):
-        for batch in donors():
-            image, label, _ = on_network(model, Batch(*batch))
-            probability = model(image).softmax(dim=1)
-            owner = label if pool == "label" else probability.argmax(dim=1)
-            confidence = probability.gather(1, owner[:, None]).squeeze(1).cpu()
-            image, owner = image.cpu(), owner.cpu()
+        for batch, judged in _judged(model, donors, pool, shared=shared):
+            owner, confidence, classes = judged
+            image = batch.image.to(confidence.dtype)
             for class_index in owner.unique().tolist():
                 own = owner == class_index
                 candidates = torch.cat([images.get(class_index, image[:0]), image[own]])
@@ -49,9 +55,49 @@ def rank_donors(model: nn.Module, donors: Donors, size: int, pool: Pool = "label
                 best = values.argsort(descending=True, stable=True)
                 best = best[_first_of_copies(candidates[best])][:size]
                 images[class_index], confidences[class_index] = candidates[best], values[best]
-    if probability is None:
+    if not classes:
         raise ValueError("Expected images that may be injected, but got none. Name another `donor_split`.")
-    return {number: images.get(number, image[:0]) for number in range(probability.shape[1])}
+    return {number: images.get(number, image[:0]) for number in range(classes)}
+
+
+class _Judged(NamedTuple):
+    """Whose donors N images are, (N,), how sure the network is of that, (N,), and how many classes it has."""
+
+    owner: Tensor
+    confidence: Tensor
+    classes: int
+
+
+def _judged(model: nn.Module, donors: Donors, pool: Pool, *, shared: bool) -> Iterator[tuple[Batch, _Judged]]:
+    size, rank = _processes() if shared else (1, 0)
+    if size == 1:
+        for batch in donors():
+            yield Batch(*batch), _judge(model, Batch(*batch), pool)
+        return
+    own = {
+        number: _judge(model, Batch(*batch), pool)
+        for number, batch in enumerate(donors())
+        if number % size == rank
+    }
+    shares: list[dict[int, _Judged]] = [own] * size
+    torch.distributed.all_gather_object(shares, own)
+    # Images are read twice rather than sent: the probabilities are small.
+    for number, batch in enumerate(donors()):
+        yield Batch(*batch), shares[number % size][number]
+
+
+def _judge(model: nn.Module, batch: Batch, pool: Pool) -> _Judged:
+    image, label, _ = on_network(model, batch)
+    probability = model(image).softmax(dim=1)
+    owner = label if pool == "label" else probability.argmax(dim=1)
+    confidence = probability.gather(1, owner[:, None]).squeeze(1)
+    return _Judged(owner.cpu(), confidence.cpu(), probability.shape[1])
+
+
+def _processes() -> tuple[int, int]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 1, 0
+    return torch.distributed.get_world_size(), torch.distributed.get_rank()
 
 
 class DonorPool:
@@ -62,10 +108,12 @@ class DonorPool:
 
     Args:
         donors: Returns labelled images, batch by batch.
+        shared: Whether several processes share the ranking, as `rank_donors` says.
     """
 
-    def __init__(self, donors: Donors) -> None:
+    def __init__(self, donors: Donors, *, shared: bool = False) -> None:
         self._donors = donors
+        self._shared = shared
         self._rankings: dict[tuple[nn.Module, Pool], tuple[int, dict[int, Tensor]]] = {}
 
     @staticmethod
@@ -98,7 +146,7 @@ class DonorPool:
         if kept < size:
             first = not kept
             kept = 2 ** math.ceil(math.log2(max(size, _LEAST)))
-            ranking = rank_donors(model, self._donors, kept, pool)
+            ranking = rank_donors(model, self._donors, kept, pool, shared=self._shared)
             self._rankings[model, pool] = kept, ranking
             if first:
                 _warn_of_missing(ranking)

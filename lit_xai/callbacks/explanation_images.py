@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from lit_xai.attacks.base import Attack, run_attack
+from lit_xai.attacks.donors import DonorPool
 from lit_xai.attributions.base import Attribution
 from lit_xai.callbacks.explanation_robustness import lightning_data, network_of
 from lit_xai.data.samplers import stratified
@@ -122,6 +123,7 @@ class ExplanationImages(Callback):
         images = data.images("val")
         chosen = stratified(images.labels, samples, self.seed)
         batch = Batch(*default_collate([images[index] for index in chosen]))
-        attribution = self.attribution.prepare(network, data.donors)
-        attack = self.attack.prepare(network, data.donors)
+        donors = DonorPool(data.donors, shared=True)
+        attribution = self.attribution.prepare(network, donors)
+        attack = self.attack.prepare(network, donors)
         return run_attack(network, attribution, attack, batch, self.seed)

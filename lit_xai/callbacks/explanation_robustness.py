@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from lit_xai.attacks.donors import DonorPool
 from lit_xai.data.base import ImageDataModule, Split
 from lit_xai.evaluation.cost import count_passes
 from lit_xai.evaluation.grid import Grid
@@ -80,7 +81,7 @@ class ExplanationRobustness(Callback):
         self._started, self._spent = time.monotonic(), 0.0
         loader = self._loader(trainer, split)
         network = network_of(pl_module)
-        self.grid.prepare(network, lightning_data(trainer).donors)
+        self.grid.prepare(network, DonorPool(lightning_data(trainer).donors, shared=True))
         passes = count_passes(self.grid, network, next(iter(loader)))
         size = len(loader.dataset)  # type: ignore[arg-type]
         rank_zero_info(
@@ -92,10 +93,12 @@ class ExplanationRobustness(Callback):
         begun = time.monotonic()
         network = network_of(pl_module)
         loader = self._loader(trainer, split)
-        self.grid.prepare(network, lightning_data(trainer).donors)
+        self.grid.prepare(network, DonorPool(lightning_data(trainer).donors, shared=True))
         bar = trainer.progress_bar_callback
         hidden = bar is None or not getattr(bar, "is_enabled", True) or trainer.global_rank > 0
-        with tqdm(total=len(loader), desc="Explanation robustness", leave=False, disable=hidden) as progress:
+        # None hides it unless somebody watches it on a terminal.
+        disable = True if hidden else None
+        with tqdm(total=len(loader), desc="Explanation robustness", leave=False, disable=disable) as progress:
             for batch in loader:
                 self.grid.update(network, Batch(*batch))
                 progress.update()

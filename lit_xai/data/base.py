@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
+from lit_xai.data.checks import CheckedBatch, check_classes, check_labels
 from lit_xai.data.samplers import evaluation_order, stratified, training_order
+from lit_xai.domain import check_batch
 from lit_xai.types import Batch
 
 Split = Literal["train", "val", "test"]
+_SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +29,26 @@ class Images(Dataset[Batch]):
     Args:
         pixels: (N, C, H, W), uint8.
         labels: (N,), int64.
+
+    Raises:
+        TypeError: If pixels or labels are of another type.
+        ValueError: If shapes do not fit.
     """
 
     pixels: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        if (self.pixels.dtype, self.labels.dtype) != (torch.uint8, torch.int64):
+            raise TypeError(
+                "Expected pixels of torch.uint8 and labels of torch.int64, but got "
+                f"{self.pixels.dtype} and {self.labels.dtype}."
+            )
+        if self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
+            raise ValueError(
+                "Expected pixels (N, C, H, W) with N labels, but got "
+                f"{tuple(self.pixels.shape)} and {tuple(self.labels.shape)}."
+            )
 
     @classmethod
     def from_bytes(cls, pixels: np.ndarray, labels: np.ndarray) -> "Images":
@@ -85,6 +104,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 )
         if donor_split not in ("train", "val", "test"):
             raise ValueError(f"Expected `donor_split` as train, val or test, but got {donor_split}.")
+        if num_workers < 0:
+            raise ValueError(f"Expected `num_workers` of at least 0, but got {num_workers}.")
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.limits = dict(limits)
@@ -103,14 +124,36 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """
 
     def images(self, split: Split) -> Images:
-        """Return a split, cut to its limit; it is read once."""
+        """Return a split, cut to its limit; it is read once.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is damaged, the split is empty, or a label is out of range.
+        """
         if split not in self._images:
-            self._images[split] = self.read(split).first(self.limits[split])
+            images = self.read(split).first(self.limits[split])
+            check_labels(images.labels, self.num_classes, split)
+            self._images[split] = images
         return self._images[split]
 
     def setup(self, stage: str) -> None:
-        for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
-            self.images(split)  # type: ignore[arg-type]
+        for split in _SPLITS.get(stage, ()):
+            self.images(split)
+        if stage == "fit":
+            check_classes(self.images("train").labels, self.num_classes)
+
+    def read_ahead(self, stage: str) -> None:
+        """Set up a stage, unless files are to be fetched first: it is refused before anything is written."""
+        if type(self).prepare_data is ImageDataModule.prepare_data:
+            self.setup(stage)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        # A loader that a data set makes for itself has not been checked.
+        trainer, batch = self.trainer, Batch(*batch)
+        assert trainer is not None
+        split = "train" if trainer.training else "test" if trainer.testing else "val"
+        check_batch(batch, self.num_classes, split)
+        return batch
 
     def train_dataloader(self) -> DataLoader[Batch]:
         world_size, rank = self._processes()
@@ -120,7 +163,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             )
         images = self.images("train")
         order = training_order(images, world_size, rank, self.seed)
-        return self._loader(*self.for_training(images, order), self.batch_size // world_size)
+        return self._loader(*self.for_training(images, order), self.batch_size // world_size, "train")
 
     def for_training(
         self, images: Images, order: DistributedSampler[Any]
@@ -154,11 +197,11 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         if max_samples is not None:
             images = Subset(images, stratified(self.images(split).labels, max_samples, seed))
         order = evaluation_order(images, *self._processes())
-        return self._loader(images, order, batch_size or self.eval_batch_size)
+        return self._loader(images, order, batch_size or self.eval_batch_size, split)
 
     def donors(self) -> Iterable[Batch]:
         """Return all images of the donor split, in their order, in every process."""
-        return self._loader(self.images(self.donor_split), None, self.eval_batch_size)
+        return self._loader(self.images(self.donor_split), None, self.eval_batch_size, self.donor_split)
 
     def checksum(self, split: Split) -> str:
         """Return the SHA-256 of a split, cut to its limit: of its pixels, their shape, and its labels."""
@@ -176,13 +219,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return 1, 0
 
     def _loader(
-        self, images: Dataset[Batch], sampler: Sampler[Any] | None, batch_size: int
+        self, images: Dataset[Batch], sampler: Sampler[Any] | None, batch_size: int, split: Split
     ) -> DataLoader[Batch]:
         return DataLoader(
             images,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            collate_fn=CheckedBatch(self.num_classes, split),
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

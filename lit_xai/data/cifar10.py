@@ -12,6 +12,7 @@ from torchvision import datasets
 
 from lit_xai.data.augmented import Augmented, EpochOrder
 from lit_xai.data.base import Images, Split, first_directory_with
+from lit_xai.data.fetching import fetching
 from lit_xai.data.stored import StoredData, check_numbers, one_line
 from lit_xai.types import Batch
 
@@ -92,7 +93,8 @@ class CIFAR10(StoredData):
     num_classes = 10
 
     def fetch(self) -> None:
-        datasets.CIFAR10(self.root, download=True)
+        with fetching("CIFAR10", self.root):
+            datasets.CIFAR10(self.root, download=True)
 
     def read(self, split: Split) -> Images:
         candidates = [self.root / "cifar-10-batches-py", self.root]

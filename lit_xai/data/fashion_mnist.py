@@ -11,6 +11,7 @@ import numpy as np
 from torchvision import datasets
 
 from lit_xai.data.base import Images, Split, first_directory_with
+from lit_xai.data.fetching import fetching
 from lit_xai.data.stored import StoredData
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -97,7 +98,8 @@ class FashionMNIST(StoredData):
     num_classes = 10
 
     def fetch(self) -> None:
-        datasets.FashionMNIST(self.root, download=True)
+        with fetching("FashionMNIST", self.root):
+            datasets.FashionMNIST(self.root, download=True)
 
     def read(self, split: Split) -> Images:
         candidates = [self.root / "FashionMNIST" / "raw", self.root]

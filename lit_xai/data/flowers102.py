@@ -10,6 +10,7 @@ from torchvision import datasets
 from torchvision.transforms import functional
 
 from lit_xai.data.base import Images, Split, first_directory_with
+from lit_xai.data.fetching import fetching
 from lit_xai.data.stored import StoredData, check_numbers, classes_in_turn, one_line, read_pictures
 
 _SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
@@ -58,7 +59,8 @@ class Flowers102(StoredData):
         super().__post_init__()
 
     def fetch(self) -> None:
-        datasets.Flowers102(self.root, download=True)
+        with fetching("Flowers102", self.root):
+            datasets.Flowers102(self.root, download=True)
 
     def read(self, split: Split) -> Images:
         candidates = [self.root / "flowers-102", self.root]

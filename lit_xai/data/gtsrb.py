@@ -10,6 +10,7 @@ from PIL import Image
 from torchvision import datasets
 
 from lit_xai.data.base import Images, Split, first_directory_with
+from lit_xai.data.fetching import fetching
 from lit_xai.data.stored import StoredData, check_numbers, classes_in_turn, one_line, read_pictures
 
 _SIZE = 32
@@ -102,7 +103,8 @@ class GTSRB(StoredData):
 
     def fetch(self) -> None:
         for split in ("train", "test"):
-            datasets.GTSRB(self.root, split, download=True)
+            with fetching("GTSRB", self.root):
+                datasets.GTSRB(self.root, split, download=True)
 
     def read(self, split: Split) -> Images:
         mark = _MARKS["test" if split == "test" else "train"]

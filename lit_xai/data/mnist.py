@@ -6,6 +6,7 @@ from torchvision import datasets
 
 from lit_xai.data.base import Images, Split
 from lit_xai.data.fashion_mnist import read_split
+from lit_xai.data.fetching import fetching
 from lit_xai.data.stored import StoredData
 
 
@@ -29,7 +30,8 @@ class MNIST(StoredData):
     num_classes = 10
 
     def fetch(self) -> None:
-        datasets.MNIST(self.root, download=True)
+        with fetching("MNIST", self.root):
+            datasets.MNIST(self.root, download=True)
 
     def read(self, split: Split) -> Images:
         candidates = [self.root / "MNIST" / "raw", self.root]

@@ -73,6 +73,10 @@ class StoredData(ImageDataModule):
         if self.download:
             self.fetch()
 
+    def read_ahead(self, stage: str) -> None:
+        if not self.download:
+            self.setup(stage)
+
 
 def classes_in_turn(labels: Sequence[int]) -> list[int]:
     """Return an order that takes the first sample of every class, then the second, and so on.
@@ -103,7 +107,7 @@ def read_pictures(paths: Sequence[Path], fit: Callable[[Image.Image], Image.Imag
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is no picture.
+        ValueError: If a file is no picture, or neither in RGB nor gray.
     """
     return torch.stack([torch.from_numpy(_read_picture(path, fit)) for path in paths])
 
@@ -113,10 +117,15 @@ def _read_picture(path: Path, fit: Callable[[Image.Image], Image.Image]) -> np.n
         raise FileNotFoundError(f"Expected a picture {path}, but got no such file. Fetch the data again.")
     try:
         with Image.open(path) as picture:
-            return np.array(fit(picture.convert("RGB"))).transpose(2, 0, 1)
+            bands = "".join(picture.getbands())
+            pixels = np.array(fit(picture.convert("RGB"))).transpose(2, 0, 1)
     # Decoders raise many kinds of errors on bytes that are no picture.
     except Exception as error:
         raise ValueError(f"Expected a picture, but got {path}: {one_line(error)}. Fetch it again.") from error
+    if bands not in ("RGB", "L"):
+        # Transparency would be dropped, the inks of a print be read the wrong way round.
+        raise ValueError(f"Expected a picture in RGB or gray, but got {bands} in {path}. Convert it.")
+    return pixels
 
 
 def check_numbers(what: str, numbers: Sequence[int], allowed: range, path: Path) -> None:

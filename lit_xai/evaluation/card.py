@@ -58,7 +58,7 @@ def content(
         "versions": settings.environment["versions"],
         "code": settings.environment["code"],
         "device": settings.environment["device"],
-        "precision": "float32",
+        "precision": settings.environment["precision"],
         "seeds": {"grid": plans[0].grid.seed, "subset": subset.seed},
         "samples": {
             "split": "test",

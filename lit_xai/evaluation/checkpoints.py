@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lit_xai.data.base import ImageDataModule
+from lit_xai.evaluation.components import check_components
 from lit_xai.models.weights import read_plain
 from lit_xai.module import LitClassifier
 
@@ -59,6 +60,7 @@ def load_data(path: Path) -> ImageDataModule:
     options = read_checkpoint(path).get("datamodule_hyper_parameters", {})
     if not isinstance(options, dict) or "_class_path" not in options:
         raise ValueError(f"Expected a checkpoint that names its data, but got {path}. Give `--data`.")
+    check_components(options, path)
     settings = {name: value for name, value in options.items() if not name.startswith("_")}
     if "download" in settings:
         # Somebody else's checkpoint does not decide what is fetched.
@@ -107,11 +109,13 @@ def read_checkpoint(path: Path, data: bytes | None = None) -> Mapping[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint of this package's training command.
+        ValueError: If it is no checkpoint of this package's training command, or its classifier would be
+            built of anything but parts of one.
     """
     content = read_plain(path, "a checkpoint of plain tensors", data)
     if not isinstance(content, dict) or not {"state_dict", "hyper_parameters"} <= content.keys():
         raise ValueError(
             f"Expected a checkpoint of the training command, but got {path}, which holds something else."
         )
+    check_components(content["hyper_parameters"], path)
     return content

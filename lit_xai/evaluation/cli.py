@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation import card
 from lit_xai.evaluation.checkpoints import load_data
 from lit_xai.evaluation.code import package_digest
+from lit_xai.evaluation.devices import PRECISIONS, in_precision, started
 from lit_xai.evaluation.grid import Grid
 from lit_xai.evaluation.naming import named_checkpoints, named_models
 from lit_xai.evaluation.options import evaluation_parser
@@ -28,7 +29,7 @@ from lit_xai.evaluation.plan import Plan, Settings, planned
 from lit_xai.evaluation.publishing import publish
 from lit_xai.evaluation.results import seconds, write_results
 from lit_xai.evaluation.running import Runner
-from lit_xai.evaluation.store import Store, identity
+from lit_xai.evaluation.store import Store, identity, writing
 from lit_xai.evaluation.subjects import (
     Subject,
     check_network,
@@ -38,11 +39,16 @@ from lit_xai.evaluation.subjects import (
 )
 from lit_xai.evaluation.sweep import expand
 from lit_xai.evaluation.table import headline
+from lit_xai.evaluation.together import ending_together
 from lit_xai.files import write_whole
+from lit_xai.redaction import check_command, redacted
 from lit_xai.refusal import one_line_errors
 from lit_xai.regimes.pgd import PGD
 from lit_xai.reporting.claims import check_claims
 from lit_xai.reporting.report import write_report
+from lit_xai.streams import plain_streams
+
+_REMEDY = "The same command continues it."
 
 
 def _subjects(config: Namespace) -> list[Subject]:
@@ -58,9 +64,10 @@ def _subjects(config: Namespace) -> list[Subject]:
     return independent(subjects)
 
 
-def _under(adversary: PGD | None, subjects: Sequence[Subject]) -> list[Subject]:
-    """Give every network the same adversary, if there is one."""
-    return [subject if adversary is None else replace(subject, adversary=adversary) for subject in subjects]
+def _under(adversary: PGD | None, precision: str, subjects: Sequence[Subject]) -> list[Subject]:
+    """Give every network the precision, and the same adversary if there is one."""
+    cast = [in_precision(subject, precision) for subject in subjects]
+    return [subject if adversary is None else replace(subject, adversary=adversary) for subject in cast]
 
 
 def _data(config: Namespace, given: ImageDataModule | None) -> ImageDataModule:
@@ -86,6 +93,7 @@ def _settings(
             "versions": card.versions(),
             "code": package_digest(),
             "device": card.described_device(fabric),
+            "precision": PRECISIONS[options["precision"]],
             "grid": {"class_path": options["grid"]["class_path"], "init_args": own},
         },
         data={
@@ -111,37 +119,13 @@ def _name(plans: Sequence[Plan], claims: Mapping[str, Mapping[str, float]]) -> s
 
 @contextmanager
 def _directory(output: Path | None, name: str, fabric: Fabric) -> Iterator[Path]:
-    """Claim the directory in the first process, for all of them.
-
-    Raises:
-        ValueError: If it cannot be claimed; the other processes end without a word.
-    """
+    """Claim the directory in the first process, for all of them."""
     if not fabric.is_global_zero:
-        found: Path | None = fabric.broadcast(None)
-        if found is None:
-            raise SystemExit(2)
-        yield found
+        claim: Path = fabric.broadcast(Path())
+        yield claim
         return
-    with ExitStack() as stack:
-        try:
-            directory = stack.enter_context(claimed(output, Path("runs"), name))
-        except ValueError:
-            fabric.broadcast(None)
-            raise
+    with claimed(output, Path("runs"), name) as directory:
         yield fabric.broadcast(directory)
-
-
-def _devices(config: Namespace) -> Fabric:
-    try:
-        fabric = Fabric(accelerator=config.accelerator, devices=config.devices)
-    except (ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"Expected `accelerator` and `devices` of this machine, but got {config.accelerator} and "
-            f"{config.devices}: {reason[:200]}"
-        ) from error
-    fabric.launch()
-    return fabric
 
 
 def _check(config: Namespace) -> None:
@@ -152,7 +136,7 @@ def _check(config: Namespace) -> None:
 def _run(config: Namespace, parser: Parser, command: Sequence[str]) -> Path:
     _check(config)
     built = parser.instantiate(config)
-    subjects = _under(built.adversary, _subjects(config))
+    subjects = _under(built.adversary, config.precision, _subjects(config))
     data = _data(config, built.data)
     for subject in subjects:
         check_network(subject, data)
@@ -160,28 +144,38 @@ def _run(config: Namespace, parser: Parser, command: Sequence[str]) -> Path:
     grid = built.grid.with_attacks(attacks)
     names = [subject.name for subject in subjects]
     check_claims(built.claims, names, grid.attributions, grid.attacks, list(grid.metrics))
-    fabric = _devices(config)
     options = yaml.safe_load(parser.dump(config))
-    settings = _settings(options, grid, families, data, fabric)
     subset = Subset(data, config.max_samples, config.seed, config.batch_size)
-    plans = [planned(subject, grid, subset, settings) for subject in subjects]
-    with _directory(config.output, _name(plans, built.claims), fabric) as output:
-        store = Store(output / "cells")
-        passes = Runner(store, fabric).run(plans)
-        if fabric.is_global_zero:
-            results = write_results(output, plans, store)
-            times = {
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "command": list(command),
-                "seconds": {plan.subject.name: seconds(plan, store) for plan in plans},
-            }
-            content = {**times, **card.content(options, plans, settings, results, passes)}
-            write_whole(output / CARD, json.dumps(content, indent=2, allow_nan=False) + "\n")
-            sys.stdout.write(_closing_words(results, output, write_report(output)))
-            if config.wandb_project is not None:
-                run = publish(output, config.wandb_project, named_checkpoints(config.checkpoints))
-                sys.stdout.write(f"W&B:     {run}\n")
+    fabric = started(config.accelerator, config.devices, config.strategy, config.num_nodes)
+    with ending_together(fabric, _REMEDY):
+        settings = _settings(options, grid, families, data, fabric)
+        plans = [planned(subject, grid, subset, settings) for subject in subjects]
+        with _directory(config.output, _name(plans, built.claims), fabric) as output:
+            store = Store(output / "cells")
+            passes = Runner(store, fabric).run(plans)
+            if fabric.is_global_zero:
+                with writing(output):
+                    results = write_results(output, plans, store)
+                    content = card.content(redacted(options), plans, settings, results, passes)
+                    page = _report(output, content, plans, store, command)
+                sys.stdout.write(_closing_words(results, output, page))
+                if config.wandb_project is not None:
+                    run = publish(output, config.wandb_project, named_checkpoints(config.checkpoints))
+                    sys.stdout.write(f"W&B:     {run}\n")
     return output
+
+
+def _report(
+    output: Path, content: Mapping[str, Any], plans: Sequence[Plan], store: Store, command: Sequence[str]
+) -> Path:
+    """Write the card, and the report that is made from it."""
+    times = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command),
+        "seconds": {plan.subject.name: seconds(plan, store) for plan in plans},
+    }
+    write_whole(output / CARD, json.dumps({**times, **content}, indent=2, allow_nan=False) + "\n")
+    return write_report(output)
 
 
 def _closing_words(results: pd.DataFrame, output: Path, page: Path) -> str:
@@ -197,7 +191,8 @@ def evaluated(arguments: Sequence[str]) -> Path:
     Args:
         arguments: As on the command line.
     """
-    with one_line_errors():
+    with plain_streams(), one_line_errors(lambda: _REMEDY):
+        check_command(arguments)
         parser = evaluation_parser()
         return _run(parser.parse_args(list(arguments)), parser, ["evaluate.py", *arguments])
 

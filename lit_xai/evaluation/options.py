@@ -68,4 +68,7 @@ def evaluation_parser() -> Parser:
     )
     add("--accelerator", type=str, default="auto", help="As in Lightning's Trainer.")
     add("--devices", type=int | str, default="auto", help="As in Lightning's Trainer.")
+    add("--num_nodes", type=int, default=1, help="Machines; a launcher starts the command on each.")
+    add("--strategy", type=str, default="auto", help="auto or ddp: every process holds the whole network.")
+    add("--precision", type=str, default="32-true", help="Of networks and explanations: 32-true or 64-true.")
     return parser

@@ -15,7 +15,7 @@ class Settings:
     """Everything but the network that decides a number to the last bit, as plain values.
 
     Attributes:
-        environment: Versions, kind of device and number of processes.
+        environment: Versions, kind of device, number of processes and precision.
         data: Checksums of the images and of the donors, the subset, its seed, and the batch sizes.
         attributions: Class and options, by name.
         attacks: Class and options, by name.

@@ -1,5 +1,6 @@
 """Plans carried out on all devices: what is missing is measured, and written when it is done."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Never
@@ -10,7 +11,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from tqdm import tqdm
 
+from lit_xai.attacks.donors import DonorPool
 from lit_xai.evaluation.cost import Passes
+from lit_xai.evaluation.gathering import of_all_processes
 from lit_xai.evaluation.memory import Memory
 from lit_xai.evaluation.plan import Plan
 from lit_xai.evaluation.store import Store, identity
@@ -49,6 +52,7 @@ class Runner:
             desc="Evaluating",
             unit=" passes",
             unit_scale=True,
+            file=sys.stdout,
             disable=not self._fabric.is_global_zero or not missing,
         ) as bar:
             for plan in plans:
@@ -69,7 +73,10 @@ class Runner:
         counted = self._fabric.broadcast(self._store.scores(key) if key in self._store else None)
         if counted is None:
             network = self._prepare(first)
-            counted = pd.DataFrame([vars(piece.passes(network)) for piece in first.pieces])
+            rank, size = self._fabric.global_rank, self._fabric.world_size
+            own = {n: vars(piece.passes(network)) for n, piece in enumerate(first.pieces) if n % size == rank}
+            shares = of_all_processes(own)
+            counted = pd.DataFrame([shares[n % size][n] for n in range(len(first.pieces))])
             if self._fabric.is_global_zero:
                 self._store.write(key, counted, {})
         each = [Passes(int(row["forward"]), int(row["backward"])) for row in counted.to_dict("records")]
@@ -103,7 +110,7 @@ class Runner:
         if self._prepared is None or self._prepared[0] is not plan:
             self._prepared = None
             network = plan.subject.load().to(self._fabric.device)
-            plan.grid.prepare(network, plan.subset.data.donors)
+            plan.grid.prepare(network, DonorPool(plan.subset.data.donors, shared=True))
             self._prepared = (plan, network)
         return self._prepared[1]
 

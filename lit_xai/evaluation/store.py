@@ -3,7 +3,8 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,22 @@ def identity(*parts: Any) -> str:
         True
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Word the errors of writing into a directory: no room, or none of the right to.
+
+    Raises:
+        ValueError: For such an error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"Expected to write to {directory}, but got: {error.strerror or error}. What is finished is kept "
+            "there; once that is mended, the same command continues it."
+        ) from error
 
 
 class Store:
@@ -66,12 +83,17 @@ class Store:
     def write(
         self, key: str, scores: pd.DataFrame, beside: Mapping[str, pd.DataFrame], seconds: float = 0.0
     ) -> None:
-        """Write a piece and the time that it took; it exists once its scores do."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        """Write a piece and the time that it took; it exists once its scores do.
+
+        Raises:
+            ValueError: If it cannot be written; the pieces that are there stay.
+        """
         main = scores.copy(deep=False)
         main.attrs = {"beside": list(beside), "seconds": seconds}
-        for name, table in {**beside, _MAIN: main}.items():
-            write_whole(self._path(key, name), to_parquet(table))
+        with writing(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for name, table in {**beside, _MAIN: main}.items():
+                write_whole(self._path(key, name), to_parquet(table))
 
     def _main(self, key: str) -> pd.DataFrame:
         table = self._read(key, _MAIN)

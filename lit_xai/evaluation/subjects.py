@@ -24,7 +24,7 @@ from lit_xai.evaluation.checkpoints import (
 )
 from lit_xai.evaluation.code import source_digests
 from lit_xai.evaluation.training_logs import run_directory, training_log
-from lit_xai.gate import evaluating
+from lit_xai.models.fitting import check_fits, check_weights
 from lit_xai.models.weights import load_weights
 from lit_xai.module import SEED_KEY, TRAINER_KEY
 from lit_xai.regimes.pgd import PGD
@@ -43,9 +43,9 @@ class Subject:
         noise_seed: Of that attack's draws.
         identity: Checksums that decide its numbers.
         card: Where it comes from: `file` as it was given, that file's `sha256`, `model`, `parameters`,
-            `regime`, `group`, `seed`, `epoch` (finished ones) and `steps`; None where it is not known.
-            Checkpoints of one `group` with several seeds are repetitions of one regime. That of a described
-            network has the checksum of all its weights as `weights_sha256` beside.
+            `regime`, `group`, `seed`, `epoch` (finished ones), `steps` and the trainer's `precision`; None
+            where it is not known. Checkpoints of one `group` with several seeds are repetitions of a regime.
+            That of a described network has the checksum of all its weights as `weights_sha256` beside.
         training: What was logged while it trained: columns `epoch`, counted from 1, `key` and `value`.
     """
 
@@ -84,6 +84,7 @@ def from_checkpoint(name: str, path: Path) -> Subject:
         "seed": _seed(content, path),
         "epoch": epoch,
         "steps": steps,
+        "precision": (content.get(TRAINER_KEY) or {}).get("precision"),
     }
     return Subject(
         name,
@@ -115,7 +116,7 @@ def from_model(name: str, path: Path) -> Subject:
     identity = {"description": _hash(model), "weights": _weights_hash(network), **_code(network)}
     card = {
         **_described(path, checksum(path), network),
-        **dict.fromkeys(("regime", "group", "seed", "epoch", "steps")),
+        **dict.fromkeys(("regime", "group", "seed", "epoch", "steps", "precision")),
         "weights_sha256": identity["weights"],
     }
     empty = pd.DataFrame({"epoch": pd.Series(dtype="int64"), "key": pd.Series(dtype="str"), "value": []})
@@ -123,25 +124,14 @@ def from_model(name: str, path: Path) -> Subject:
 
 
 def check_network(subject: Subject, data: ImageDataModule) -> None:
-    """Refuse a network that does not take the images or has no logit for one of their classes.
+    """Refuse a network that has diverged, does not take the images or has no logit for one of their classes.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If it is one.
     """
-    network, (image, *_) = subject.load(), data.images("test")[0]
-    try:
-        with torch.no_grad(), evaluating(network):
-            logits = network(image[None])
-    except (RuntimeError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"Expected networks that take images {tuple(image.shape)}, but got {subject.name}: {reason[:200]}"
-        ) from error
-    if logits.ndim != 2 or logits.shape[1] < data.num_classes:
-        raise ValueError(
-            f"Expected networks of at least {data.num_classes} classes, but got {subject.name}, "
-            f"whose logits are {tuple(logits.shape[1:])}."
-        )
+    network = subject.load()
+    check_weights(network, f"in {subject.card['file']}")
+    check_fits(network, data.images("test")[0].image, data.num_classes, subject.name)
 
 
 def independent(subjects: Sequence[Subject]) -> list[Subject]:
@@ -232,7 +222,7 @@ def _seed(content: Mapping[str, Any], path: Path) -> int | None:
         seed = None
     else:
         seed = _plain_yaml(run / "config.yaml").get("seed_everything")
-    # `seed_everything: true` draws one and does not say which.
+    # `seed_everything: true` draws one.
     return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
 
 
@@ -240,5 +230,5 @@ def _plain_yaml(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError):
-        return {}
+        content = {}
     return content if isinstance(content, Mapping) else {}

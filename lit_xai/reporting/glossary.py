@@ -34,6 +34,8 @@ TERMS = {
     "scored on one only": "Samples that the other network excludes or has no score for; they are in no "
     "difference.",
     "seeds": "How many trainings of a regime its mean is over; of two regimes, those of each.",
+    "trained in": "The precision of the training. The evaluation's own, which is the same for all networks, "
+    "stands beside; in lower precision explanations would differ as if they were attacked.",
     "radius": "The largest change of a pixel value in [0, 1] that an attack may make.",
     "gradient": "Whether the attack differentiates the network.",
     "varied": "What differs between the attacks of one sweep.",

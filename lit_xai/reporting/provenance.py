@@ -46,7 +46,7 @@ def facts(card: Mapping[str, Any]) -> list[Fact]:
         Fact("Images behind the accuracies", _count(samples.get("accuracy_count"))),
         Fact("Batch size", _count(samples.get("batch_size"))),
         Fact("Seeds", _pairs(card.get("seeds"), _text)),
-        Fact("Precision", _text(card.get("precision"))),
+        Fact("Precision of the evaluation", _text(card.get("precision"))),
         Fact("Device", _device(card.get("device") or {})),
         Fact("Passes through the networks", _pairs(card.get("passes"))),
         Fact("Time", _pairs(card.get("seconds"), lambda seconds: f"{_count(seconds)} s")),
@@ -110,6 +110,7 @@ def checkpoints(results: Results) -> Table:
         Column("seed"),
         Column("epoch"),
         Column("steps"),
+        Column("trained in", numeric=False, hint=TERMS["trained in"]),
         Column("model", numeric=False),
         Column("parameters"),
         Column("file", numeric=False),
@@ -119,12 +120,13 @@ def checkpoints(results: Results) -> Table:
     for name, entry in results.card["checkpoints"].items():
         texts = (entry.get(key) for key in ("model", "file", "sha256"))
         model, file, checksum = ("–" if text is None else str(text) for text in texts)
+        precision = Cell(str(entry.get("precision") or "–"))
         epoch, steps, parameters = (_whole(entry.get(key)) for key in ("epoch", "steps", "parameters"))
         # A seed is a name to be typed again, without separators.
         seed = _whole(entry.get("seed"), "d")
         regime = Cell(str(entry.get("regime") or "–"))
         model_cell = Cell(model.rpartition(".")[2])
-        cells = [seed, epoch, steps, model_cell, parameters, Cell(file), Cell(checksum)]
+        cells = [seed, epoch, steps, precision, model_cell, parameters, Cell(file), Cell(checksum)]
         rows.append([Cell(name), regime, *cells])
     return Table("The networks: what they are and where their weights were read.", columns, rows)
 

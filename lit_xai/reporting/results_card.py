@@ -9,7 +9,7 @@ from typing import Any
 FORMAT = 1
 # What a card may leave out, and how that is read.
 _UNKNOWN: dict[str, dict[str, Any]] = {
-    "checkpoints": {"regime": None, "group": None, "seed": None, "epoch": None},
+    "checkpoints": {"regime": None, "group": None, "seed": None, "epoch": None, "precision": None},
     "attributions": {"class_path": ""},
     "attacks": {"class_path": "", "radius": None, "sweep": None, "values": {}},
     "metrics": {"class_path": "", "higher_is_better": None, "description": ""},

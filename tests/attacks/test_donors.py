@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lit_xai.attacks import donors as donors_module
 from lit_xai.attacks.donors import DonorPool, rank_donors
 from lit_xai.types import Batch
 from tests.attacks.test_exiaa import ranked_by_hand
@@ -162,3 +163,43 @@ def test_probabilities_are_those_of_the_softmax(network, donors):
     assert shares == sorted(shares, reverse=True)
     logits = network(images)[:, 2].tolist()
     assert logits != sorted(logits, reverse=True)
+
+
+def test_several_processes_share_a_ranking(network, donors, monkeypatch):
+    """Two processes, one after the other: each passes every second batch, and gets what the other found."""
+    expected = rank_donors(network, lambda: donors, 3)
+    passed = []
+    handle = network.register_forward_pre_hook(lambda _, given: passed.append(len(given[0])))
+    shares = {}
+    for rank in (0, 1):
+        monkeypatch.setattr(donors_module, "_processes", lambda rank=rank: (2, rank))
+
+        def gather(into, own, rank=rank):
+            shares[rank] = own
+            raise InterruptedError
+
+        monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+        with pytest.raises(InterruptedError):
+            rank_donors(network, lambda: donors, 3, shared=True)
+    assert [sorted(share) for share in shares.values()] == [
+        list(range(0, len(donors), 2)),
+        list(range(1, len(donors), 2)),
+    ]
+    assert len(passed) == len(donors)
+
+    def fill(into, own):
+        into[:] = shares[0], shares[1]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", fill)
+    found = DonorPool(lambda: donors, shared=True).ranked(network, 3)
+    handle.remove()
+    assert {label: images[:3].tolist() for label, images in found.items()} == {
+        label: images.tolist() for label, images in expected.items()
+    }
+
+
+def test_a_ranking_is_shared_only_where_that_is_asked_for(network, donors, monkeypatch):
+    monkeypatch.setattr(donors_module, "_processes", lambda: (2, 0))
+    assert torch.equal(
+        DonorPool(lambda: donors).ranked(network, 3)[0], rank_donors(network, lambda: donors, 4)[0]
+    )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lit_xai.data.base import ImageDataModule, Images, first_directory_with
+from lit_xai.data.embedded_fashion import EmbeddedFashion
 from lit_xai.types import Batch
 
 SIZES = {"train": 24, "val": 21, "test": 13}
@@ -278,3 +279,98 @@ def test_without_a_trainer_the_processes_are_those_of_torch(monkeypatch):
         monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
     assert flat(TinyData().evaluation_loader("test")) == flat(TinyData().on(3, 1).evaluation_loader("test"))
     assert flat(TinyData().on(2, 0).evaluation_loader("test")) == list(range(0, 13, 2))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "error", "message"),
+    [
+        (torch.zeros(2, 1, 3, 3), torch.zeros(2).long(), TypeError, "got torch.float32 and torch.int64"),
+        (torch.zeros(2, 1, 3, 3).byte(), torch.zeros(2).byte(), TypeError, "got torch.uint8 and torch.uint8"),
+        (torch.zeros(2, 3, 3).byte(), torch.zeros(2).long(), ValueError, r"got \(2, 3, 3\) and \(2,\)"),
+        (torch.zeros(2, 1, 3, 3).byte(), torch.zeros(3).long(), ValueError, r"got \(2, 1, 3, 3\) and \(3,\)"),
+    ],
+)
+def test_images_of_another_kind_are_refused(pixels, labels, error, message):
+    with pytest.raises(error, match=message):
+        Images(pixels, labels)
+
+
+class Faulty(TinyData):
+    """Tiny images with other labels in one split, or other pixels in its samples."""
+
+    def __init__(self, split: str, labels=None, pixel=None, **options):
+        super().__init__(**options)
+        self.faulty, self.labels, self.pixel = split, labels, pixel
+
+    def read(self, split):
+        images = super().read(split)
+        if split == self.faulty and self.labels is not None:
+            return Images(images.pixels[: len(self.labels)], torch.tensor(self.labels, dtype=torch.long))
+        return images
+
+    def images(self, split):
+        images = super().images(split)
+        return Brighter(images.pixels, images.labels) if self.pixel and split == self.faulty else images
+
+
+class Brighter(Images):
+    def __getitem__(self, index):
+        image, label, sample_id = super().__getitem__(index)
+        return Batch(image + (index == 5), label, sample_id)
+
+
+@pytest.mark.parametrize(
+    ("split", "labels", "message"),
+    [
+        ("train", [], r"^Expected images in the train split, but got none\.$"),
+        ("val", [], r"^Expected images in the val split, but got none\.$"),
+        ("val", [0, 1, 4], r"^Expected labels in \[0, 3\], but got 4 in sample 2 of the val split\. "),
+        ("train", [0, 1, 3], r"^Expected training images of all 4 classes, but got none of class 2\. "),
+    ],
+)
+def test_a_split_that_cannot_be_trained_on_is_refused_when_it_is_read(split, labels, message):
+    with pytest.raises(ValueError, match=message):
+        Faulty(split, labels).setup("fit")
+    with pytest.raises(ValueError, match=message):
+        Faulty(split, labels).read_ahead("fit")
+
+
+def test_an_evaluation_needs_no_image_of_every_class():
+    data = Faulty("test", [0, 0, 1])
+    data.setup("test")
+    data.read_ahead("test")
+    assert data.reads == ["test"]
+
+
+def test_a_limit_that_leaves_a_class_out_is_refused():
+    with pytest.raises(ValueError, match=r"of all 4 classes, but got none of class .*Raise `max_train`"):
+        TinyData(max_train=3).setup("fit")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_every_loader_refuses_pixels_out_of_range(split):
+    data = Faulty(split, pixel=True, donor_split=split)
+    loaders = {"train": data.train_dataloader, "val": data.val_dataloader, "test": data.test_dataloader}
+    message = rf"pixels in \[0, 1\], but got 1\.\d+ in sample 5 of the {split} split"
+    for loader in (loaders[split](), data.evaluation_loader(split, 20), data.donors()):
+        with pytest.raises(ValueError, match=message):
+            list(loader)
+
+
+@pytest.mark.parametrize(
+    ("running", "split"), [("training", "train"), ("validating", "val"), ("testing", "test")]
+)
+def test_a_loader_of_the_users_own_is_checked_before_the_transfer(running, split):
+    data = TinyData()
+    stages = dict.fromkeys(("training", "validating", "testing"), False)
+    data.trainer = SimpleNamespace(**{**stages, running: True})
+    image = torch.rand(2, 3, 8, 8)
+    batch = data.on_before_batch_transfer((image, torch.tensor([0, 3]), torch.arange(2)), 0)
+    assert isinstance(batch, Batch)
+    with pytest.raises(ValueError, match=rf"but got 4 in sample 1 of the {split} split"):
+        data.on_before_batch_transfer((image, torch.tensor([0, 4]), torch.arange(2)), 0)
+
+
+def test_a_number_of_workers_below_0_is_refused():
+    with pytest.raises(ValueError, match="Expected `num_workers` of at least 0, but got -1"):
+        EmbeddedFashion(num_workers=-1)

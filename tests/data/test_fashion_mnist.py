@@ -213,7 +213,7 @@ def test_a_missing_directory_is_refused_with_the_remedy(tmp_path):
 def test_nothing_is_downloaded_unless_asked_for(tmp_path, downloads):
     data = FashionMNIST(data_dir=write(tmp_path / "files"))
     data.prepare_data()
-    data.setup("fit")
+    data.setup("validate")
     data.setup("test")
     FashionMNIST().prepare_data()
     assert downloads == []

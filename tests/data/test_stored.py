@@ -154,3 +154,20 @@ def test_a_message_is_one_short_line():
     assert one_line(ValueError("a\n  b.")) == "a b"
     assert one_line(KeyError()) == "KeyError"
     assert len(one_line(ValueError("long " * 100))) == 120
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "CMYK", "LA"])
+def test_a_picture_of_other_channels_is_refused_by_name(tmp_path, mode):
+    path = tmp_path / "mine.tif"
+    Image.new(mode, (4, 4)).save(path)
+    with pytest.raises(
+        ValueError, match=rf"^Expected a picture in RGB or gray, but got {mode} in {path}\. Conv"
+    ):
+        read_pictures([path], lambda picture: picture)
+
+
+def test_what_is_to_be_fetched_is_not_read_ahead(tmp_path):
+    data = FashionMNIST(data_dir=tmp_path, download=True)
+    data.read_ahead("fit")
+    with pytest.raises(FileNotFoundError):
+        FashionMNIST(data_dir=tmp_path).read_ahead("fit")

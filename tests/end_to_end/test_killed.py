@@ -2,12 +2,16 @@
 
 import json
 import os
+import random
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -114,3 +118,76 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(command, tmp_path):
             del card[name]
     assert cards[0] == cards[1]
     assert not list(stopped.rglob("*.part"))
+
+
+def marked(command: list[str], place: str, number: int, marker: Path) -> list[str]:
+    """Return the command, which waits at a place to be killed."""
+    program = str(ROOT / "tests" / "end_to_end" / "marked_evaluate.py")
+    return [command[0], program, place, str(number), str(marker), *command[2:]]
+
+
+def killed_at(command: list[str], directory: Path, place: str, number: int) -> None:
+    marker = directory.parent / f"{place}{number}-{len(list(directory.parent.iterdir()))}"
+    process = started(marked(command, place, number, marker), directory)
+    while not marker.exists() and process.poll() is None:
+        time.sleep(0.005)
+    assert marker.exists(), process.communicate()[0][-3000:]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_killed_inside_attacks_and_half_written_files(command, tmp_path):
+    """Three times each, at seeded places of one evaluation, which then ends as one that was never killed."""
+    whole = tmp_path / "whole" / "runs" / "evaluate" / "1"
+    finished(started(command, tmp_path / "whole"))
+    stopped = tmp_path / "stopped" / "runs" / "evaluate" / "1"
+    draw = random.Random(8)
+    before: dict[str, tuple[int, int]] = {}
+    for place in draw.sample(["attack", "write"] * 3, 6):
+        # A cell of 200 samples calls its attack four times; it has up to two files.
+        killed_at(command, tmp_path / "stopped", place, draw.randint(2, 6))
+        assert len(list(stopped.rglob("*.part"))) == (place == "write")
+        after = pieces(stopped)
+        assert before.items() <= after.items()
+        assert not (stopped / "card.json").exists()
+        before = after
+    finished(started(command, tmp_path / "stopped"))
+    after = pieces(stopped)
+    assert before.items() < after.items()
+    assert after.keys() == pieces(whole).keys()
+    for name in FILES:
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
+    samples = pd.read_parquet(stopped / "samples.parquet")
+    assert not samples.duplicated(["checkpoint", "attribution", "attack", "metric", "sample_id"]).any()
+    assert not list(stopped.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing_that_is_finished(command, tmp_path):
+    """On a small disk of its own: one line, and the same command goes on once there is room."""
+    mounted = ["unshare", "-rm", "sh", "-c"]
+    if subprocess.run([*mounted, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a disk of its own")
+    (tmp_path / "out").mkdir()
+    evaluate = shlex.join([*command, "--output", "/mnt/out"])
+    script = (
+        "mount -t tmpfs -o size=200k none /mnt && mkdir /mnt/out && "
+        f"{evaluate} 2>{tmp_path}/errors; echo $? >{tmp_path}/first; ls -A /mnt/out/cells >{tmp_path}/kept; "
+        f"mount -o remount,size=20m /mnt && {evaluate} && cp /mnt/out/*.* {tmp_path}/out"
+    )
+    finished(started([*mounted, script], tmp_path))
+    assert (tmp_path / "first").read_text() == "2\n"
+    errors = (tmp_path / "errors").read_text().splitlines()
+    assert len(errors) == 1
+    assert re.fullmatch(
+        r"error: Expected to write to /mnt/out\S*, but got: No space left on device\. What is finished is "
+        r"kept there; once that is mended, the same command continues it\.",
+        errors[0],
+    )
+    kept = (tmp_path / "kept").read_text().split()
+    assert len(kept) > 3
+    assert not any(name.endswith(".part") for name in kept)
+    finished(started([*command, "--output", str(tmp_path / "whole")], tmp_path))
+    for name in FILES:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

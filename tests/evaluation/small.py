@@ -20,7 +20,12 @@ from lit_xai.regimes.pgd import PGD
 from tests.conftest import tiny_network
 
 SETTINGS = Settings(
-    environment={"versions": {"torch": "1"}, "code": "ef", "device": {"type": "cpu", "processes": 1}},
+    environment={
+        "versions": {"torch": "1"},
+        "code": "ef",
+        "device": {"type": "cpu", "processes": 1},
+        "precision": "float32",
+    },
     data={"sha256": "ab", "max_samples": 12, "seed": 0, "batch_size": 5},
     attributions={"saliency": {"class_path": "A"}, "input_x_gradient": {"class_path": "B"}},
     attacks={"random_sign": {"class_path": "RandomSign"}, "top_k": {"class_path": "TopK", "eps": 0.1}},

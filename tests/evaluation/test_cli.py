@@ -200,8 +200,14 @@ def test_data_from_a_directory_is_described(runs, config, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--accelerator=abacus"], "Expected `accelerator` and `devices` of this machine, but got abacus"),
-        (["--devices=0"], "Expected `accelerator` and `devices` of this machine, but got cpu and 0"),
+        (
+            ["--accelerator=abacus"],
+            "Expected `accelerator`, `devices` and `num_nodes` of this machine and its launcher, but got",
+        ),
+        (
+            ["--devices=0"],
+            "Expected `accelerator`, `devices` and `num_nodes` of this machine and its launcher, but got",
+        ),
         (["--examples=-1"], "Expected `examples` of at least 0, but got -1."),
         (["--max_samples=0"], "Expected `max_samples` of at least 1, but got 0."),
         (["--claims={embedded_natural/1: {none/unattacked/acuracy: 1}}"], "Expected the metric of a claim"),
@@ -245,12 +251,10 @@ def test_one_adversary_for_all(runs, config, tmp_path):
     assert accuracy["count"].tolist() == [60, 60]
 
 
-def test_a_finished_evaluation_is_made_again_from_its_cells(runs, config, tmp_path, caplog):
+def test_a_finished_evaluation_is_made_again_from_its_cells(runs, config, tmp_path, capsys):
     files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / "out")]
     before = {}
     for _ in range(2):
-        caplog.clear()
-        caplog.set_level("INFO")
         evaluate_cli(["-c", config, *FEW, *files])
         # Card and page say when.
         found = {
@@ -260,6 +264,19 @@ def test_a_finished_evaluation_is_made_again_from_its_cells(runs, config, tmp_pa
         }
         assert before in ({}, found)
         before = found
-    assert "1 cells, 1 of them found" in caplog.text
+    assert "1 cells, 1 of them found" in capsys.readouterr().out
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert card["seconds"]["embedded_natural/1"] > 0
+
+
+def test_double_precision_is_in_the_card_and_in_other_pieces(runs, config, tmp_path):
+    output = tmp_path / "out"
+    arguments = ["-c", config, *FEW, "--max_samples=10", "--checkpoints", checkpoint(runs, "natural")]
+    keys = []
+    for precision in ("32-true", "64-true"):
+        evaluate_cli([*arguments, f"--precision={precision}", f"--output={output / precision}"])
+        keys.append({path.name for path in (output / precision / "cells").iterdir()})
+        card = json.loads((output / precision / "card.json").read_text())
+        assert card["precision"] == f"float{precision[:2]}"
+        assert card["checkpoints"]["embedded_natural/1"]["precision"] == "32-true"
+    assert not keys[0] & keys[1]

@@ -91,7 +91,7 @@ def test_the_cost_is_said_before(tmp_path, fabric, caplog):
 
 def test_the_bar_counts_passes(tmp_path, fabric, capsys):
     Runner(Store(tmp_path), fabric).run([Pieces("a", ["1", "2"], [])])
-    assert "60.0/60.0" in capsys.readouterr().err
+    assert "60.0/60.0" in capsys.readouterr().out
     Runner(Store(tmp_path), fabric).run([Pieces("a", ["1", "2"], [])])
     assert "Evaluating:" not in capsys.readouterr().err
 

@@ -1,3 +1,7 @@
+import errno
+import os
+import re
+
 import pandas as pd
 import pytest
 
@@ -63,6 +67,24 @@ def test_a_damaged_piece_is_missing(tmp_path, damage):
 def test_equal_tables_have_equal_bytes():
     assert to_parquet(SCORES) == to_parquet(SCORES.copy())
     assert to_parquet(SCORES) != to_parquet(SCORES.assign(value=0.0))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_what_cannot_be_written_says_where_and_why(tmp_path, monkeypatch, number):
+    store = Store(tmp_path)
+    store.write("a", SCORES, {})
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("lit_xai.evaluation.store.write_whole", fail)
+    words = f"Expected to write to {tmp_path}, but got: {os.strerror(number)}. What is finished is kept"
+    with pytest.raises(
+        ValueError, match=f"^{re.escape(words)} there; once that is mended, the same command continues it"
+    ):
+        store.write("b", SCORES, {})
+    assert "a" in store
+    assert "b" not in store
 
 
 def test_nothing_but_whole_files_is_left(tmp_path):

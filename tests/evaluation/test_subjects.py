@@ -15,6 +15,7 @@ from torch import nn
 from lit_xai.cli import train_cli
 from lit_xai.data.embedded_fashion import EmbeddedFashion
 from lit_xai.evaluation.subjects import (
+    Subject,
     _weights_hash,
     check_network,
     from_checkpoint,
@@ -26,7 +27,7 @@ from lit_xai.models.zoo import TimmClassifier, TorchvisionClassifier
 from lit_xai.regimes.pgd import PGD
 
 ROOT = Path(__file__).parents[2]
-CARD = ["file", "sha256", "model", "parameters", "regime", "group", "seed", "epoch", "steps"]
+CARD = ["file", "sha256", "model", "parameters", "regime", "group", "seed", "epoch", "steps", "precision"]
 SMALL = {"class_path": "lit_xai.models.small.SmallCNN", "init_args": {"width": 4}}
 
 
@@ -117,6 +118,7 @@ def test_a_checkpoint_is_its_network_and_what_is_known_of_it(trained):
         "seed": 5,
         "epoch": 2,
         "steps": 4,
+        "precision": "32-true",
     }
     assert re.fullmatch(r"natural-[0-9a-f]{8}", group)
 
@@ -330,9 +332,10 @@ def test_a_description_is_a_network(described):
         "seed": None,
         "epoch": None,
         "steps": None,
+        "precision": None,
         "weights_sha256": subject.identity["weights"],
     }
-    assert list(subject.card)[:9] == CARD
+    assert list(subject.card)[:10] == CARD
 
 
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])
@@ -515,3 +518,21 @@ def test_the_code_of_a_users_own_network_is_part_of_its_identity(tmp_path, monke
     second = from_model("net", tmp_path / "net.yaml").identity
     assert first["own_net"] != second["own_net"]
     assert first["weights"] == second["weights"]
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, "nan"), (-1, "inf"), (2, "-inf")])
+def test_a_network_of_weights_that_are_not_finite_is_refused(place, value):
+    network = SmallCNN(width=2)
+    name, weight = list(network.named_parameters())[place]
+    with torch.no_grad():
+        weight.view(-1)[-1] = float(value)
+    card = {"file": "runs/x/1/checkpoints/last.ckpt"}
+    subject = Subject("x", lambda: network, None, 0, {}, card, None)
+    words = f"Expected finite weights in {card['file']}, but got {value} in `{name}`."
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+        check_network(subject, EmbeddedFashion(max_test=1))
+
+
+def test_a_network_in_double_precision_takes_the_images():
+    subject = Subject("x", lambda: SmallCNN(width=2).double(), None, 0, {}, {"file": "x"}, None)
+    check_network(subject, EmbeddedFashion(max_test=1))

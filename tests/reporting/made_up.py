@@ -217,6 +217,7 @@ def made_up_card(checkpoints, attributions, groups, samples, claims) -> dict:
                 "seed": groups.get(name, (name, 0))[1],
                 "epoch": 3,
                 "steps": 48,
+                "precision": "bf16-mixed",
             }
             for order, name in enumerate(checkpoints)
         },

@@ -41,7 +41,7 @@ def test_the_facts_of_a_card_in_order(card):
         ("Images behind the accuracies", "12,340", False),
         ("Batch size", "64", False),
         ("Seeds", "grid 0, subset 0", False),
-        ("Precision", "float32", False),
+        ("Precision of the evaluation", "float32", False),
         ("Device", "cpu, 1 process", False),
         ("Passes through the networks", "forward 123,456, backward 7,890", False),
         ("Time", "natural 1.5 s, pgd 1.5 s", False),
@@ -57,7 +57,7 @@ def test_the_facts_of_a_card_in_order(card):
 @pytest.mark.parametrize(
     ("part", "lost"),
     [
-        ({"precision": None}, {"Precision"}),
+        ({"precision": None}, {"Precision of the evaluation"}),
         ({"samples": {"split": "val"}}, {"Samples attacked", "Images behind the accuracies", "Batch size"}),
         ({"data": {"sha256": {"test": None}, "init_args": {}}},
          {"Data", "SHA-256 of the test images", "SHA-256 of the donor images", "Options of the data"}),
@@ -126,14 +126,15 @@ def test_what_the_checkpoints_are(results):
     assert table.caption == "The networks: what they are and where their weights were read."
     assert [(column.title, column.numeric) for column in table.columns] == [
         ("checkpoint", False), ("regime", False), ("seed", True), ("epoch", True), ("steps", True),
-        ("model", False), ("parameters", True), ("file", False), ("SHA-256", False),
+        ("trained in", False), ("model", False), ("parameters", True), ("file", False), ("SHA-256", False),
     ]  # fmt: skip
     assert [cell.text for cell in table.rows[0]] == [
-        "natural", "natural", "1", "3", "48", "SmallCNN", "25,557,032",
+        "natural", "natural", "1", "3", "48", "bf16-mixed", "SmallCNN", "25,557,032",
         "runs/natural/1/checkpoints/last.ckpt", "0" * 64,
     ]  # fmt: skip
-    assert [cell.value for cell in table.rows[0]] == [None, None, 1, 3, 48, None, 25_557_032, None, None]
-    assert [cell.text for cell in table.rows[1]] == ["pgd", *["–"] * 8]
+    values = [None, None, 1, 3, 48, None, None, 25_557_032, None, None]
+    assert [cell.value for cell in table.rows[0]] == values
+    assert [cell.text for cell in table.rows[1]] == ["pgd", *["–"] * 9]
     assert not any(cell.value for cell in table.rows[1])
 
 

@@ -39,8 +39,15 @@ def test_what_is_left_out_is_unknown_and_what_is_there_stays(path):
         "format": 1,
         "claims": [],
         "checkpoints": {
-            "b": {"regime": None, "group": None, "seed": None, "epoch": None},
-            "a": {"regime": None, "group": None, "seed": 0, "epoch": None, "file": "a.ckpt"},
+            "b": {"regime": None, "group": None, "seed": None, "epoch": None, "precision": None},
+            "a": {
+                "regime": None,
+                "group": None,
+                "seed": 0,
+                "epoch": None,
+                "precision": None,
+                "file": "a.ckpt",
+            },
         },
         "attributions": {"saliency": {"class_path": ""}},
         "attacks": {"top_k": {"class_path": "", "radius": 0.1, "sweep": None, "values": {}}},

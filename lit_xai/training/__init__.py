@@ -1,0 +1,1 @@
+"""Runs of the training command: begun, kept sound, stopped and resumed."""
