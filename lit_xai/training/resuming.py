@@ -172,7 +172,7 @@ def say_other_trainer(content: Mapping[str, Any], trainer: pl.Trainer) -> None:
 
 def _say(part: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for name in sorted(stored.keys() & given.keys()):
-        if stored[name] != given[name]:
+        if str(stored[name]) != str(given[name]):
             rank_zero_warn(
                 f"{part}.{name}: {given[name]} was given and is used, but the checkpoint has {stored[name]}."
             )

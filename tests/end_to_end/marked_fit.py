@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from lit_xai import checkpoint_io
 from lit_xai.attacks.top_k import TopK
 from lit_xai.cli import train_cli
+from lit_xai.training import checkpoint_io
 
 # What is put in its place goes by the same name.
 WRITE_WHOLE = checkpoint_io.write_whole

@@ -182,11 +182,13 @@ def test_data_from_a_directory_is_described(runs, config, tmp_path):
             bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 28, 0, 0, 0, 28]) + bytes(range(256)) * 122 + bytes(128)
         )
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 40]) + bytes(range(10)) * 4)
+    # The first 5,000 of these validate.
+    count = (5010).to_bytes(4, "big")
     for name, header in {
-        "images-idx3": [3, *[0] * 3, 10, 0, 0, 0, 28, 0, 0, 0, 28],
-        "labels-idx1": [1, 0, 0, 0, 10],
+        "images-idx3": [3, *count, 0, 0, 0, 28, 0, 0, 0, 28],
+        "labels-idx1": [1, *count],
     }.items():
-        size = 7840 if name.startswith("images") else 10
+        size = 5010 * 784 if name.startswith("images") else 5010
         (tmp_path / f"train-{name}-ubyte").write_bytes(bytes([0, 0, 8, *header]) + bytes(size))
     data = ["--data=lit_xai.data.fashion_mnist.FashionMNIST", f"--data.init_args.data_dir={tmp_path}"]
     output = tmp_path / "out"
