@@ -22,7 +22,13 @@ from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
 from lit_xai.regimes.pgd import PGD
 from lit_xai.regimes.scheduled import Scheduled
-from lit_xai.training.steps import check_loss, check_strategy, last_checkpoint, own_draws
+from lit_xai.training.steps import (
+    check_loss,
+    check_strategy,
+    last_checkpoint,
+    own_draws,
+    warn_of_own_statistics,
+)
 from lit_xai.types import Batch
 
 SEED_KEY = "lit_xai_seed"
@@ -150,6 +156,7 @@ class LitClassifier(pl.LightningModule):
             self._check_state(checkpoint, f"in {self._trainer.ckpt_path}", "")
 
     def on_train_start(self) -> None:
+        warn_of_own_statistics(self.model, self.trainer.world_size)
         if isinstance(self.regime, Scheduled) and math.isinf(self.trainer.estimated_stepping_batches):
             raise ValueError(
                 "Expected `max_epochs` or `max_steps` for a Scheduled regime, but got neither: it has no end."

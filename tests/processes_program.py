@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lit_xai.attacks.base import Attack
 from lit_xai.attacks.donors import DonorPool
+from lit_xai.attacks.top_k import TopK
 from lit_xai.attributions.base import Attribution
 from lit_xai.attributions.saliency import Saliency
 from lit_xai.attributions.smooth_grad import SmoothGrad
@@ -38,6 +39,9 @@ CHANGES = {
     # ImageNet's three colours, where these images have one.
     "metrics/deletion_rise": {"substrate": "[0.485]"},
 }
+
+# Beside the fragments: a climb long enough that samples are finished, each at its own step.
+FURTHER: dict[str, Attack] = {"top_k_to_the_end": TopK(eps=0.1, step_size=0.02, steps=30, k=5)}
 
 # What SmallCNN in single precision does not give to 1e-6, and why: it is run in double precision. The sums of
 # a matrix product are rounded in an order that depends on the number of its rows, which are the images.
@@ -126,6 +130,7 @@ def trained() -> dict[str, dict[str, Tensor]]:
 def grids() -> Iterator[tuple[str, str, Grid]]:
     """Yield the name of a grid, the network it is for, and the grid."""
     parts = {kind: {stem: built(kind, stem) for stem in stems(kind)} for kind in KINDS}
+    parts["attacks"] |= FURTHER
     metrics = {stem: parts["metrics"][stem] for stem in ("change", "lens_precision")}
     signs, top_k = ({stem: parts["attacks"][stem]} for stem in ("random_sign", "top_k"))
     noisy = {"smooth_grad": SmoothGrad(3)}

@@ -20,9 +20,21 @@ from lit_xai.data.embedded_fashion import EmbeddedFashion
 from lit_xai.models.small import SmallCNN
 from lit_xai.module import LitClassifier
 from lit_xai.regimes.pgd import PGD
-from tests.processes_program import CHANGES, DOUBLE, KINDS, ROOT, SAMPLES, Measured, measured, stems, trained
+from tests.processes_program import (
+    CHANGES,
+    DOUBLE,
+    FURTHER,
+    KINDS,
+    ROOT,
+    SAMPLES,
+    Measured,
+    measured,
+    stems,
+    trained,
+)
 
 FRAGMENTS = [f"{kind}/{stem}" for kind in KINDS for stem in stems(kind)]
+FRAGMENTS += [f"attacks/{stem}" for stem in FURTHER]
 TOLERANCE = 1e-6
 PERCENTAGES = ("change", "confidence_change")
 # What an attack does not change is not tested by it.

@@ -38,7 +38,11 @@ REGIMES = commands((ROOT / "docs" / "regimes.md").read_text())
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS + REGIMES if "train.py" in command])
+# `test_processes_page.py` goes on with a run.
+@pytest.mark.parametrize(
+    "command",
+    [command for command in COMMANDS + REGIMES if "train.py" in command and "--resume" not in command],
+)
 def test_a_training_command_is_understood(command, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     _, program, *arguments = shlex.split(command)

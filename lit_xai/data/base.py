@@ -148,11 +148,18 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             self.setup(stage)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
-        # A loader that a data set makes for itself has not been checked.
         trainer, batch = self.trainer, Batch(*batch)
         assert trainer is not None
-        split = "train" if trainer.training else "test" if trainer.testing else "val"
-        check_batch(batch, self.num_classes, split)
+        split, loader = (
+            ("train", trainer.train_dataloader)
+            if trainer.training
+            else ("test", trainer.test_dataloaders)
+            if trainer.testing
+            else ("val", trainer.val_dataloaders)
+        )
+        # A loader that a data set makes for itself has not checked it.
+        if not isinstance(getattr(loader, "collate_fn", None), CheckedBatch):
+            check_batch(batch, self.num_classes, split)
         return batch
 
     def train_dataloader(self) -> DataLoader[Batch]:

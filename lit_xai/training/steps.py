@@ -7,6 +7,9 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lit_xai.types import RegimeLoss
 
@@ -26,6 +29,21 @@ def check_strategy(strategy: Strategy) -> None:
         raise ValueError(
             f"Expected a strategy that keeps the network whole, but got {type(strategy).__name__}: attacks "
             "and regularisers differentiate twice, which its split parameters do not allow. Use ddp."
+        )
+
+
+def warn_of_own_statistics(network: nn.Module, processes: int) -> None:
+    """Warn that batch norm makes training depend on the number of processes, if it does.
+
+    Args:
+        network: As it is trained.
+        processes: That share each batch.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if processes > 1 and not all(isinstance(norm, nn.SyncBatchNorm) for norm in norms):
+        rank_zero_warn(
+            f"Batch norm uses the statistics of its own process's share: with {processes} processes another "
+            "network is trained than with one. Set `sync_batchnorm` on GPUs."
         )
 
 

@@ -363,7 +363,8 @@ def test_every_loader_refuses_pixels_out_of_range(split):
 def test_a_loader_of_the_users_own_is_checked_before_the_transfer(running, split):
     data = TinyData()
     stages = dict.fromkeys(("training", "validating", "testing"), False)
-    data.trainer = SimpleNamespace(**{**stages, running: True})
+    loaders = dict.fromkeys(("train_dataloader", "val_dataloaders", "test_dataloaders"))
+    data.trainer = SimpleNamespace(**{**stages, running: True}, **loaders)
     image = torch.rand(2, 3, 8, 8)
     batch = data.on_before_batch_transfer((image, torch.tensor([0, 3]), torch.arange(2)), 0)
     assert isinstance(batch, Batch)

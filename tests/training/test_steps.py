@@ -1,5 +1,6 @@
 import math
 import os
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,15 @@ from lightning.pytorch.strategies import (
     ModelParallelStrategy,
     SingleDeviceStrategy,
 )
+from torch import nn
 
-from lit_xai.training.steps import check_loss, check_strategy, last_checkpoint, own_draws
+from lit_xai.training.steps import (
+    check_loss,
+    check_strategy,
+    last_checkpoint,
+    own_draws,
+    warn_of_own_statistics,
+)
 from lit_xai.types import RegimeLoss
 
 CPU = torch.device("cpu")
@@ -125,3 +133,21 @@ def test_own_draws_on_an_accelerator():
     assert torch.equal(drawn[0], drawn[2])
     assert not torch.equal(drawn[0], drawn[1])
     assert torch.equal(torch.rand(4, device=device), expected)
+
+
+@pytest.mark.parametrize(
+    ("norm", "processes", "warns"),
+    [
+        (nn.BatchNorm2d(2), 2, True),
+        (nn.BatchNorm2d(2), 1, False),
+        (nn.SyncBatchNorm(2), 2, False),
+        (nn.GroupNorm(1, 2), 2, False),
+    ],
+)
+def test_batch_norm_of_several_processes_is_warned_of(norm, processes, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_own_statistics(nn.Sequential(nn.Conv2d(1, 2, 3), norm), processes)
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == warns
+    assert all("with 2 processes another network is trained than with one" in words for words in said)
