@@ -28,6 +28,7 @@ from lit_xai.training.steps import (
     last_checkpoint,
     own_draws,
     warn_of_own_statistics,
+    weight_options,
 )
 from lit_xai.types import Batch
 
@@ -142,12 +143,7 @@ class LitClassifier(pl.LightningModule):
         # Not in place of the last good one.
         self._check_state(checkpoint, f"after epoch {self.current_epoch + 1}", last_checkpoint(self.trainer))
         checkpoint[SEED_KEY] = self._seed
-        checkpoint[TRAINER_KEY] = {
-            "precision": str(self.trainer.precision),
-            "gradient_clip_val": self.trainer.gradient_clip_val,
-            "gradient_clip_algorithm": str(self.trainer.gradient_clip_algorithm),
-            "accumulate_grad_batches": self.trainer.accumulate_grad_batches,
-        }
+        checkpoint[TRAINER_KEY] = weight_options(self.trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # After `setup`: a resumed run keeps the seed that it was begun with.

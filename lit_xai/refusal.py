@@ -10,7 +10,9 @@ from typing import NoReturn
 
 _LINES = 3
 _WIDTH = 400
+_REFUSED = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
 # What launchers tell each process about its place; Ctrl-C in a terminal reaches all of them.
 _PLACES = ("LOCAL_RANK", "RANK", "SLURM_PROCID")
 # What the machine lacks, not what the package does wrong. A missing file is not among them: who expects one
@@ -29,11 +31,22 @@ _SYSTEM = {
 }
 
 
+class SharedError(ValueError):
+    """An error that all processes of a run find at once, in words for the user: the first one says it."""
+
+
+class TerminatedError(SystemExit):
+    """SIGTERM."""
+
+    def __init__(self) -> None:
+        super().__init__(_TERMINATED)
+
+
 def refuse(message: str) -> NoReturn:
     """Write a message of at most three lines to standard error and exit with status 2."""
     lines = [line.strip()[:_WIDTH] for line in message.strip().splitlines() if line.strip()]
     sys.stderr.write("\n".join(["error: " + lines[0], *lines[1:_LINES]]) + "\n")
-    raise SystemExit(2)
+    raise SystemExit(_REFUSED)
 
 
 @contextmanager
@@ -41,23 +54,33 @@ def one_line_errors(remedy: Callable[[], str] | None = None) -> Iterator[None]:
     """End the process with one line for errors that speak to the user; let every other error through.
 
     Messages of this package that speak to the user have the form "Expected ..., but got ...". Ctrl-C ends
-    with a line that begins with `Interrupted.`, written by the first process, and exit status 130.
+    with a line that begins with `Interrupted.`, written by the first process, and exit status 130;
+    `TerminatedError` the same with `Terminated.` and 143.
 
     Args:
-        remedy: Says in a few words, after Ctrl-C, how to go on.
+        remedy: Says in a few words, after either, how to go on.
     """
     try:
         yield
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        if _interrupted(error):
-            _end_interrupted(remedy)
+        if isinstance(error, TerminatedError):
+            _end("Terminated.", _TERMINATED, remedy)
+        if is_interrupted(error):
+            _end("Interrupted.", _INTERRUPTED, remedy)
         message = _spoken(error) if isinstance(error, Exception) else None
         if message is None:
             raise
+        if isinstance(error, SharedError) and not _is_first():
+            raise SystemExit(_REFUSED) from error
         refuse(message)
 
 
-def _interrupted(error: BaseException) -> bool:
+def speaks(error: BaseException) -> bool:
+    """Whether `one_line_errors` has words for the user for an error, its own or of one that it wraps."""
+    return _spoken(error) is not None
+
+
+def is_interrupted(error: BaseException) -> bool:
     """Whether an error is Ctrl-C, or how a library ends the process after it."""
     current: BaseException | None = error if isinstance(error, KeyboardInterrupt | SystemExit) else None
     while current is not None and not isinstance(current, KeyboardInterrupt):
@@ -65,13 +88,17 @@ def _interrupted(error: BaseException) -> bool:
     return current is not None
 
 
-def _end_interrupted(remedy: Callable[[], str] | None) -> NoReturn:
-    if all(os.environ.get(place, "0") == "0" for place in _PLACES):
+def _end(word: str, status: int, remedy: Callable[[], str] | None) -> NoReturn:
+    if _is_first():
         # On a line of its own, not behind the `^C` of the terminal or an unfinished progress bar.
         sys.stdout.flush()
-        words = f"Interrupted. {remedy()}" if remedy is not None else "Interrupted."
+        words = f"{word} {remedy()}" if remedy is not None else word
         sys.stderr.write(" ".join(words.split()) + "\n")
-    raise SystemExit(_INTERRUPTED)
+    raise SystemExit(status)
+
+
+def _is_first() -> bool:
+    return all(os.environ.get(place, "0") == "0" for place in _PLACES)
 
 
 def _spoken(error: BaseException) -> str | None:

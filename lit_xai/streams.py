@@ -24,7 +24,7 @@ _SILENT = (
     # Between Lightning and torch.
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
 )
-_ADVERTISEMENT = "Tip: For seamless cloud logging"
+_ADVERTISEMENT = "Tip: For seamless cloud "
 
 
 @contextmanager

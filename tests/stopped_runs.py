@@ -128,8 +128,8 @@ def _files(run: Path) -> set[str]:
 
 def _values(run: Path, name: str) -> Iterator[tuple[str, Any]]:
     for key, value in _flat(torch.load(run / name, weights_only=True), ""):
-        if ".val_loop.batch_progress/" in key:
-            # Where the last validation ended: nothing of it is used again.
+        if ".val_loop.batch_progress/" in key or key == "/lit_xai_run_id":
+            # Where the last validation ended: nothing of it is used again. What tells the runs apart.
             continue
         place = str(run.resolve())
         yield key.replace(place, "RUN"), value.replace(place, "RUN") if isinstance(value, str) else value

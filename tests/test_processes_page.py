@@ -63,6 +63,7 @@ def test_a_run_goes_on_by_the_commands_of_the_page(tmp_path, monkeypatch):
     before = last.read_bytes()
     train_cli(finished)
     assert last.read_bytes() == before
-    train_cli([*longer[:-1], "3"])
+    with pytest.warns(UserWarning, match="max_epochs: 3 was given and is used, but it was 2 before"):
+        train_cli([*longer[:-1], "3"])
     assert [path.name for path in Path("runs/embedded_pgd").iterdir()] == ["1"]
     assert [path.name for path in last.parent.glob("epoch*")] == ["epoch=2-step=3.ckpt"]

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from lit_xai.domain import check_eps
-from lit_xai.refusal import one_line_errors, refuse
+from lit_xai.refusal import SharedError, TerminatedError, one_line_errors, refuse, speaks
 
 
 def ending(action, capsys) -> str:
@@ -118,6 +118,23 @@ def test_an_interruption_has_one_line_and_its_own_status(error, capsys):
     assert found == "Interrupted. Go on with x.\n"
 
 
+def test_a_termination_has_one_line_and_its_own_status(capsys):
+    with pytest.raises(SystemExit) as end, one_line_errors(lambda: "Go on\nwith x."):
+        raise TerminatedError
+    assert end.value.code == 143
+    assert capsys.readouterr() == ("", "Terminated. Go on with x.\n")
+
+
+@pytest.mark.parametrize("place", ["LOCAL_RANK", "RANK", "SLURM_PROCID"])
+def test_what_all_processes_find_the_first_says(place, capsys, monkeypatch):
+    words = "Expected a finite loss, but got nan."
+    monkeypatch.setenv(place, "0")
+    assert ending(raising(SharedError(words)), capsys) == f"error: {words}\n"
+    monkeypatch.setenv(place, "1")
+    assert ending(raising(SharedError(words)), capsys) == ""
+    assert ending(raising(ValueError(words)), capsys) == f"error: {words}\n"
+
+
 def test_an_interruption_without_a_remedy(capsys):
     assert interrupted(None, None, capsys) == "Interrupted.\n"
 
@@ -160,3 +177,13 @@ def test_words_of_a_worker_process_are_found(capsys):
         '  File "x.py", line 1, in f\n    raise ValueError(\nValueError: Expected pixels, but got none.\n'
     )
     assert ending(raising(ValueError(trace)), capsys) == "error: Expected pixels, but got none.\n"
+
+
+def test_which_errors_speak():
+    words = ValueError("Expected one, but got two.")
+    wrapped = RuntimeError("a failure of its own")
+    wrapped.__cause__ = words
+    assert all(map(speaks, (words, wrapped, OSError(errno.ENOSPC, "full"))))
+    assert not any(
+        map(speaks, (RuntimeError("Expected one, but got two."), KeyError("a"), KeyboardInterrupt()))
+    )

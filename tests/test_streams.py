@@ -39,10 +39,12 @@ def test_a_warning_is_one_line_and_is_written_once(capsys):
     assert captured.err == "warning: first and more\nwarning: second\n"
 
 
-def test_information_goes_to_standard_output(capsys):
+@pytest.mark.parametrize("advertised", ["logging and experiment tracking", "uploads and versioning"])
+def test_information_goes_to_standard_output(advertised, capsys):
     with plain_streams():
         rank_zero_info("known")
         pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        logging.getLogger("lightning.pytorch").info(f"💡 Tip: For seamless cloud {advertised}, try")
         logging.getLogger("lightning.fabric").warning("worse\nstill")
     captured = capsys.readouterr()
     assert captured.out.startswith("known\nGPU available: ")

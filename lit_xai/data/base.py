@@ -4,7 +4,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -237,18 +236,3 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-
-def first_directory_with(name: str, candidates: Iterable[Path], remedy: str) -> Path:
-    """Return the first directory that holds a file, plain or gzipped.
-
-    Raises:
-        FileNotFoundError: If none does.
-    """
-    tried = list(candidates)
-    for directory in tried:
-        if (directory / name).is_file() or (directory / f"{name}.gz").is_file():
-            return directory
-    raise FileNotFoundError(
-        f"Expected {name} in {' or '.join(map(str, tried))}, but got no such file. {remedy}"
-    )

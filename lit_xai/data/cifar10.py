@@ -11,9 +11,9 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler
 from torchvision import datasets
 
 from lit_xai.data.augmented import Augmented, EpochOrder
-from lit_xai.data.base import Images, Split, first_directory_with
+from lit_xai.data.base import Images, Split
 from lit_xai.data.fetching import fetching
-from lit_xai.data.stored import StoredData, check_numbers, one_line
+from lit_xai.data.stored import StoredData, check_numbers, first_directory_with, one_line
 from lit_xai.types import Batch
 
 _VALIDATION = 5000

@@ -9,9 +9,16 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from lit_xai.data.base import Images, Split, first_directory_with
+from lit_xai.data.base import Images, Split
 from lit_xai.data.fetching import fetching
-from lit_xai.data.stored import StoredData, check_numbers, classes_in_turn, one_line, read_pictures
+from lit_xai.data.stored import (
+    StoredData,
+    check_numbers,
+    classes_in_turn,
+    first_directory_with,
+    one_line,
+    read_pictures,
+)
 
 _SIZE = 32
 _TRAIN = "GTSRB/Training"

@@ -1,7 +1,7 @@
 """What data sets share that are read from files of the user's."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,21 @@ class StoredData(ImageDataModule):
     def read_ahead(self, stage: str) -> None:
         if not self.download:
             self.setup(stage)
+
+
+def first_directory_with(name: str, candidates: Iterable[Path], remedy: str) -> Path:
+    """Return the first directory that holds a file, plain or gzipped.
+
+    Raises:
+        FileNotFoundError: If none does.
+    """
+    tried = list(candidates)
+    for directory in tried:
+        if (directory / name).is_file() or (directory / f"{name}.gz").is_file():
+            return directory
+    raise FileNotFoundError(
+        f"Expected {name} in {' or '.join(map(str, tried))}, but got no such file. {remedy}"
+    )
 
 
 def classes_in_turn(labels: Sequence[int]) -> list[int]:

@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ _STANDARD = {*sys.stdlib_module_names, "jsonargparse"}
 # Importing one of these acts: a browser opens, a text is printed, a window opens.
 _ACTING = {"antigravity", "this", "idlelib", "turtledemo", "__main__"}
 _LONGEST_FILE = 1_000_000
+_INSTALLED = {
+    Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+} | {Path(__file__).resolve().parents[1]}
+# The same in C, if PyYAML was built with it: a file may be long.
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def check_components(settings: Any, path: Path) -> None:
@@ -32,8 +38,9 @@ def check_components(settings: Any, path: Path) -> None:
     classifier is. A class path of the standard library is refused unseen. Any other is imported, which runs
     the module that it names, as `import` does: only modules installed on this machine, or on its path, can be
     named. What is found there is not called unless it is the class of a network, an optimiser, a schedule, or
-    anything that this package's attributions, attacks, regimes and data modules are made of. Texts are looked
-    into too: they may hold settings, name a file of settings, or name a function of the standard library.
+    anything that this package's attributions, attacks, regimes and data modules are made of, or is of a
+    module of the user's own, which is not among the installed packages. Texts are looked into too: they may
+    hold settings, name a file of settings, or name a function of the standard library.
 
     Args:
         settings: Plain values, as a checkpoint holds them.
@@ -49,7 +56,7 @@ def check_components(settings: Any, path: Path) -> None:
     if found is not None:
         raise ValueError(
             f"Expected settings that build parts of a classifier only, but got {path}, which names "
-            f"{' '.join(found.split())[:200]}. Nothing of it was run."
+            f"{' '.join(found.split())[:200]}. Nothing of it was run. A class of your own may wrap it."
         )
 
 
@@ -79,8 +86,17 @@ def _refused_class(class_path: Any) -> Iterator[str]:
     except (ImportError, AttributeError, ValueError):
         # There is no such class, or a bare name that is looked for among the kinds; neither can be called.
         return
-    if not (class_path.startswith(_FOLDERS.get(parts[0], "")) and inspect.isclass(found) and _is_part(found)):
+    folder = class_path.startswith(_FOLDERS.get(parts[0], ""))
+    if not (folder and inspect.isclass(found) and _is_part(found)) and not _is_own(found):
         yield class_path
+
+
+def _is_own(found: Any) -> bool:
+    """Whether a class or function is of a user's own module, which runs when it is imported anyway."""
+    file = getattr(sys.modules.get(getattr(found, "__module__", None) or ""), "__file__", None)
+    if file is None or not (inspect.isclass(found) or inspect.isfunction(found)):
+        return False
+    return not any(Path(file).resolve().is_relative_to(place) for place in _INSTALLED)
 
 
 def _is_part(found: type) -> bool:
@@ -118,7 +134,7 @@ def _names_standard_function(text: str) -> bool:
 def _parsed(text: str) -> Any:
     try:
         # Every scalar stays a text, so that no value in it can end the reading early.
-        return yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         # Other readers build what is inside itself.
         if "recursive" in str(error):

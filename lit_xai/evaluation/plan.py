@@ -9,6 +9,9 @@ from lit_xai.evaluation.pieces import Accuracy, Agreement, Cell, Piece, Subset
 from lit_xai.evaluation.store import identity
 from lit_xai.evaluation.subjects import Subject
 
+# How data are brought; their content is known by its checksum.
+_IDLE = ("num_workers", "download")
+
 
 @dataclass(frozen=True, eq=False)
 class Settings:
@@ -59,7 +62,7 @@ class Plan:
 
 def planned(subject: Subject, grid: Grid, subset: Subset, settings: Settings) -> Plan:
     """Plan the pieces of one network."""
-    shared = (dict(subject.identity), dict(settings.environment), dict(settings.data))
+    shared = (dict(subject.identity), dict(settings.environment), _deciding(settings.data))
     accuracy = identity("accuracy", *shared, repr(subject.adversary), subject.noise_seed)
     cells = tuple(
         Cell(
@@ -88,3 +91,9 @@ def planned(subject: Subject, grid: Grid, subset: Subset, settings: Settings) ->
         agreement = Agreement(identity("agreement", *shared, *parts), grid, subset)
     accuracies = Accuracy(accuracy, subset.data, subject.adversary, subject.noise_seed)
     return Plan(subject, grid, subset, accuracies, cells, agreement)
+
+
+def _deciding(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of the data, without the options that change no number."""
+    options = {name: value for name, value in data.get("init_args", {}).items() if name not in _IDLE}
+    return {**data, "init_args": options}

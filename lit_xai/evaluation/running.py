@@ -70,7 +70,7 @@ class Runner:
         """Count, or find, the passes of every piece on all its images, as the first network needs them."""
         first = plans[0]
         key = identity("passes", [piece.key for piece in first.pieces])
-        counted = self._fabric.broadcast(self._store.scores(key) if key in self._store else None)
+        counted = self._fabric.broadcast(self._counted(key))
         if counted is None:
             network = self._prepare(first)
             rank, size = self._fabric.global_rank, self._fabric.world_size
@@ -85,6 +85,11 @@ class Runner:
             for plan in plans
             for piece, passes in zip(plan.pieces, each, strict=True)
         }
+
+    def _counted(self, key: str) -> pd.DataFrame | None:
+        if not self._fabric.is_global_zero or key not in self._store:
+            return None
+        return self._store.scores(key)
 
     def _carry_out(self, plan: Plan, left: set[str], costs: Mapping[str, Passes], bar: "tqdm[Never]") -> None:
         memory = Memory(all_clean=plan.agreement is not None)

@@ -1,8 +1,10 @@
 """Whether a network was taught to explain itself wrongly (Heo et al., 2019, arXiv 1902.02041)."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, get_args
 
 import torch
@@ -101,6 +103,7 @@ class _FoolingRate(SampleMetric):
         self.reference = reference
         self.test = FoolingTest(kind, interval, classes)
         self.attribution = attribution
+        self._copies: dict[tuple[torch.device, torch.dtype], nn.Module] = {}
 
     @property
     def explanation(self) -> Attribution:
@@ -112,12 +115,24 @@ class _FoolingRate(SampleMetric):
 
     @contextmanager
     def _explaining(self, result: AttackResult, noise: Noise) -> Iterator[Explain]:
-        """Put the reference beside the maps, and return its explanation under the draws of the attack."""
-        reference = self.reference.to(result.image.device)
-        # Names of layers are those of the network inside.
-        network = reference.network if isinstance(reference, Reference) else reference
-        with measuring(), evaluating(network), torch.no_grad():
-            yield self.attribution.bind(network, noise.child("attribution"))
+        """Put the reference beside the images, and return its explanation under the draws of the attack."""
+        with measuring():
+            reference = self._beside(result.image)
+            # Names of layers are those of the network inside.
+            network = reference.network if isinstance(reference, Reference) else reference
+            with evaluating(network), torch.no_grad():
+                yield self.attribution.bind(network, noise.child("attribution"))
+
+    def _beside(self, image: Tensor) -> nn.Module:
+        """Return the reference on the device and in the precision of the images."""
+        weight = next(chain(self.reference.parameters(), self.reference.buffers()), image)
+        place = (image.device, image.dtype)
+        if place == (weight.device, weight.dtype):
+            return self.reference
+        # The reference may be in use elsewhere, so a copy is what moves.
+        if place not in self._copies:
+            self._copies[place] = copy.deepcopy(self.reference).to(image)
+        return self._copies[place]
 
 
 class UntouchedFoolingRate(_FoolingRate):

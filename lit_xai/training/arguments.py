@@ -1,6 +1,8 @@
 """The arguments of a training command that goes on with a run."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import yaml
@@ -38,6 +40,12 @@ def with_configuration(arguments: Sequence[str], run_dir: Path) -> list[str]:
     return [*arguments[:place], "--config", str(run_dir / CONFIG), *arguments[place:]]
 
 
+def adds_options(arguments: Sequence[str]) -> bool:
+    """Return whether anything is given beside the run of `fit --resume RUN`."""
+    rest = [argument for argument in arguments if argument != "fit"]
+    return len(rest) > (1 if rest and rest[0].startswith(f"{_OPTION}=") else 2)
+
+
 def check_same_run(config: Namespace, run_dir: Path) -> None:
     """Refuse options that name another run or its beginning.
 
@@ -64,3 +72,24 @@ def check_no_secret_missing(config: Namespace) -> None:
             "Expected the secrets of this run again, but got none: they were not written down. Give them in "
             "the environment, or their part of the configuration in a file after `--config`."
         )
+
+
+@contextmanager
+def refused_in_one_line(path: Path) -> Iterator[None]:
+    """Turn what the parser writes of a checkpoint's settings before it exits into an error.
+
+    Args:
+        path: Of the checkpoint, for the message.
+
+    Raises:
+        ValueError: If the parser exits.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit as error:
+        reason = " ".join(said.getvalue().split()).removeprefix("error: ")
+        raise ValueError(
+            f"Expected a checkpoint of the training command, but got {path}: {reason[:200]}"
+        ) from error

@@ -1,10 +1,8 @@
 """The runs of the training command."""
 
-import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lit_xai.command import Parser
 from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation.checkpoints import read_checkpoint
+from lit_xai.evaluation.components import check_components
 from lit_xai.module import LitClassifier
 from lit_xai.runs import (
     PLACEHOLDER,
@@ -31,8 +30,10 @@ from lit_xai.runs import (
     wandb_name,
 )
 from lit_xai.training.arguments import (
+    adds_options,
     check_no_secret_missing,
     check_same_run,
+    refused_in_one_line,
     resumed_run,
     with_configuration,
 )
@@ -42,13 +43,14 @@ from lit_xai.training.endings import Started
 from lit_xai.training.record import RunRecord
 from lit_xai.training.requeueing import StopForRequeue
 from lit_xai.training.resuming import (
-    CHECKPOINT,
     EpochCheckpoint,
+    check_end,
     check_epoch_is_whole,
     clear_interrupted,
     say_other_data,
     say_other_trainer,
 )
+from lit_xai.training.steps import RESUME
 
 RUN_DIR = "LIT_XAI_RUN_DIR"
 _KEYWORDS = ("best", "last", "hpc")
@@ -73,6 +75,7 @@ class TrainCLI(LightningCLI):
         self.arguments = list(arguments)
         self.started = started
         self.resumed: Path | None = None
+        self.changed = False
         self.steps = 0
         self.stopping = StopForRequeue()
         super().__init__(
@@ -115,7 +118,10 @@ class TrainCLI(LightningCLI):
         if self.resumed is not None:
             arguments = with_configuration(arguments, self.resumed)
         super().parse_arguments(parser, arguments)
+        self.changed = self.resumed is not None and adds_options(self.arguments)
         if self.resumed is None and self.config["subcommand"] == "fit":
+            if self.config["fit"]["resume"] is not None:
+                raise ValueError("Expected `--resume` on the command line, but got it in a file.")
             self.resumed = requeued(self._parent(), self.arguments)
             if self.resumed is not None:
                 super().parse_arguments(parser, with_configuration(["fit"], self.resumed))
@@ -123,28 +129,35 @@ class TrainCLI(LightningCLI):
             config = self.config["fit"]
             check_same_run(config, self.resumed)
             check_no_secret_missing(config)
-            if (self.resumed / CHECKPOINT).is_file():
-                config["ckpt_path"] = str(self.resumed / CHECKPOINT)
+            if (self.resumed / RESUME).is_file():
+                config["ckpt_path"] = str(self.resumed / RESUME)
 
     def _parse_ckpt_path(self) -> None:
         """Let a checkpoint's settings win over the command line, as Lightning does, but say so."""
         command = self.config["subcommand"]
         config = self.config[command]
         path = config.get("ckpt_path")
-        if not path or str(path) in _KEYWORDS:
+        if not path:
             return
+        if str(path) in _KEYWORDS:
+            raise ValueError(
+                f"Expected the file of a checkpoint for `ckpt_path`, but got {path}. A new run has none."
+            )
         content = read_checkpoint(Path(path))
         if command == "fit":
             check_epoch_is_whole(Path(path), content)
         before = _flat(config["model"])
-        with _refused_in_one_line(Path(path)):
+        with refused_in_one_line(Path(path)):
             super()._parse_ckpt_path()
         after = _flat(self.config[command]["model"])
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key) and key != "num_classes":
                 given, used = before.get(key), after.get(key)
                 rank_zero_warn(f"model.{key}: {given} was given, but the checkpoint's {used} is used.")
-        say_other_data(content, config["data"])
+        if self.resumed is None:
+            say_other_data(content, config["data"])
+        elif command == "fit":
+            check_end(content, config["trainer"])
 
     def before_instantiate_classes(self) -> None:
         """Make or take the run directory and put its path where the configuration has `{run_dir}`."""
@@ -153,6 +166,10 @@ class TrainCLI(LightningCLI):
         own = config["trainer"]["default_root_dir"]
         if own not in (None, PLACEHOLDER):
             raise ValueError(f"Expected no `trainer.default_root_dir`, but got {own}. Set `runs`.")
+        if self.subcommand == "fit":
+            # What is trained can be read back.
+            for part in ("model", "data"):
+                check_components(config[part].as_dict(), Path("the configuration"))
         self.run_dir = self.started.run_dir = self._run_directory()
         self.started.fitting = self.subcommand == "fit"
         keep_wandb_inside(self.run_dir)
@@ -189,7 +206,8 @@ class TrainCLI(LightningCLI):
             config["plugins"] = [*plugins, WholeFiles()]
         if self.subcommand == "fit":
             # First: between two epochs, nothing of the next one may have happened.
-            config["callbacks"] = [self.stopping, EpochCheckpoint(), *_listed(config.get("callbacks"))]
+            resume = EpochCheckpoint(resumed=self.resumed is not None, stopped=not self.changed)
+            config["callbacks"] = [self.stopping, resume, *_listed(config.get("callbacks"))]
         return super()._instantiate_trainer(config, callbacks)
 
     def fit(
@@ -200,7 +218,7 @@ class TrainCLI(LightningCLI):
         weights_only: bool | None = None,  # noqa: FBT001 - Lightning's own
     ) -> None:
         """Fit; the curves of a run that goes on are kept up to its checkpoint."""
-        if ckpt_path and str(ckpt_path) not in _KEYWORDS:
+        if ckpt_path and self.resumed is None:
             say_other_trainer(read_checkpoint(Path(ckpt_path)), self.trainer)
         if self.trainer.is_global_zero:
             keep_curves(self.trainer.loggers, self.steps, resumed=self.resumed is not None)
@@ -226,16 +244,3 @@ def _flat(config: Namespace) -> dict[str, Any]:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
-
-
-@contextmanager
-def _refused_in_one_line(path: Path) -> Iterator[None]:
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            yield
-    except SystemExit as error:
-        reason = " ".join(said.getvalue().split()).removeprefix("error: ")
-        raise ValueError(
-            f"Expected a checkpoint of the training command, but got {path}: {reason[:200]}"
-        ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from lit_xai.runs import CONFIG, let_go
-from lit_xai.training.resuming import CHECKPOINT
+from lit_xai.training.steps import RESUME
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Started:
     Args:
         run_dir: The run, once it has a directory.
         lock: Held by the first process, once it has the run.
-        fitting: Whether the run can go on after a stop.
+        fitting: Whether it is a training, which can go on after a stop.
         wandb_id: What the environment named the run of W&B before.
     """
 
@@ -34,7 +34,7 @@ class Started:
 
     def remark(self) -> str:
         """Return the same as a line if a finished epoch is kept, nothing otherwise."""
-        kept = self.fitting and self.run_dir is not None and (self.run_dir / CHECKPOINT).is_file()
+        kept = self.fitting and self.run_dir is not None and (self.run_dir / RESUME).is_file()
         return f"{self.how_to_go_on()}\n" if kept else ""
 
     def end(self) -> None:

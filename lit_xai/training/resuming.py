@@ -7,16 +7,15 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.loop import _Loop
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lit_xai.evaluation.checkpoints import read_checkpoint
 from lit_xai.files import remove_parts
 from lit_xai.models.weights import read_plain
 from lit_xai.module import TRAINER_KEY
-from lit_xai.runs import replaced
+from lit_xai.runs import recorded, replaced
+from lit_xai.training.steps import RESUME, weight_options
 
-CHECKPOINT = "resume.ckpt"
-_KEY = "lit_xai_run"
+_KEY, _OWNER = "lit_xai_run", "lit_xai_run_id"
 
 
 class EpochCheckpoint(Callback):
@@ -25,9 +24,15 @@ class EpochCheckpoint(Callback):
     Other checkpoints are written while an epoch ends, before its last row is logged and before those of other
     callbacks. This one comes after, so that a run which goes on from it has the curves, the checkpoints and
     the callbacks' states of a run that never stopped. It also remembers whether training was told to stop.
+
+    Args:
+        resumed: Whether the run goes on, rather than begins from another's checkpoint.
+        stopped: Whether a run that goes on stays stopped if it was told to stop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, resumed: bool, stopped: bool) -> None:
+        self._resumed = resumed
+        self._stays_stopped = stopped
         self._at_start = False
         self._writing = False
         self._loaded: Mapping[str, Any] | None = None
@@ -41,16 +46,20 @@ class EpochCheckpoint(Callback):
     ) -> None:
         self._loaded = checkpoint.get(_KEY, {})
         self._saved = checkpoint["global_step"]
-        if before := self._loaded.get("run_dir"):
+        if self._resumed and (before := self._loaded.get("run_dir")):
             # Other callbacks hold absolute paths, and begin anew where a run was moved.
             checkpoint["callbacks"] = replaced(checkpoint["callbacks"], before, trainer.default_root_dir)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        run_dir = Path(trainer.default_root_dir)
+        # The other processes write nothing, and may not know the directory.
+        if not trainer.is_global_zero:
+            return
+        checkpoint[_OWNER] = _owner(run_dir)
         if not self._writing:
             return
-        run_dir = Path(trainer.default_root_dir)
         checkpoint[_KEY] = {
             "run_dir": trainer.default_root_dir,
             "stopped": trainer.should_stop,
@@ -70,28 +79,38 @@ class EpochCheckpoint(Callback):
         if self._loaded:
             # Between two epochs nothing is half-done, though Lightning takes training by steps for that.
             _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]  # noqa: FBT003
-            trainer.should_stop = self._loaded["stopped"]
+            self._stop(trainer, before=self._loaded["stopped"])
         if not loop.restarting:
             # Otherwise processes that load data begin with the order of the first epoch.
             loop._resuming_from_checkpoint = False
+
+    def _stop(self, trainer: pl.Trainer, *, before: bool) -> None:
+        if before and self._resumed and self._stays_stopped:
+            trainer.should_stop = True
+            rank_zero_info(
+                f"This run was told to stop after {trainer.global_step} steps: nothing is left to do. "
+                "Options given over `--resume` let it go on."
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._write(trainer, at_start=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._write(trainer, at_start=False)
+        # An epoch that `max_steps` or `max_time` cut is trained again by a run that goes on.
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._write(trainer, at_start=False)
 
     def _write(self, trainer: pl.Trainer, *, at_start: bool) -> None:
         if trainer.fast_dev_run or trainer.global_step == self._saved:  # type: ignore[attr-defined]
             return
         self._at_start, self._writing = at_start, True
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINT, weights_only=False)
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / RESUME, weights_only=False)
         self._writing, self._saved = False, trainer.global_step
 
 
 def _checkpoints(run_dir: Path) -> list[str]:
     found = (path.relative_to(run_dir) for path in run_dir.rglob("*.ckpt"))
-    return sorted(str(path) for path in found if str(path) != CHECKPOINT)
+    return sorted(str(path) for path in found if str(path) != RESUME)
 
 
 def clear_interrupted(run_dir: Path) -> int:
@@ -104,23 +123,31 @@ def clear_interrupted(run_dir: Path) -> int:
         The number of steps that the run has behind it, 0 if it begins anew.
     """
     remove_parts(run_dir)
-    path = run_dir / CHECKPOINT
+    path = run_dir / RESUME
     content = read_plain(path, "a checkpoint of plain tensors") if path.is_file() else {}
     assert isinstance(content, dict)
     kept = set(content.get(_KEY, {}).get("checkpoints", []))
     steps: int = content.get("global_step", 0)
     for name in set(_checkpoints(run_dir)) - kept:
-        if _steps(run_dir / name) > steps:
+        if _own_steps(run_dir / name, _owner(run_dir)) > steps:
             (run_dir / name).unlink()
     return steps
 
 
-def _steps(path: Path) -> int:
-    """Return how many steps a checkpoint has behind it; -1 if it is something else."""
+def _owner(run_dir: Path) -> str | None:
+    """Return what tells a run from others, whatever it is called."""
+    name = recorded(run_dir).get("wandb_id")
+    return None if name is None else str(name)
+
+
+def _own_steps(path: Path, owner: str | None) -> int:
+    """Return how many steps a checkpoint of this run has behind it; -1 if it is something else."""
     try:
-        return int(read_checkpoint(path)["global_step"])
-    except (ValueError, KeyError):
+        content = read_plain(path, "a checkpoint")
+    except ValueError:
         return -1
+    own = isinstance(content, dict) and _OWNER in content and content[_OWNER] == owner
+    return int(content["global_step"]) if own else -1  # type: ignore[index]
 
 
 def check_epoch_is_whole(path: Path, content: Mapping[str, Any]) -> None:
@@ -136,13 +163,31 @@ def check_epoch_is_whole(path: Path, content: Mapping[str, Any]) -> None:
     try:
         loop = content["loops"]["fit_loop"]
         epochs, batches = loop["epoch_progress"]["current"], loop["epoch_loop.batch_progress"]
-        half = epochs["started"] > epochs["processed"] and not batches["is_last_batch"]
+        # Between two epochs, the next one has no batch at all.
+        whole = _KEY in content or batches["is_last_batch"] or not epochs["started"]
     except (KeyError, TypeError):
         return
-    if half:
+    if not whole:
         raise ValueError(
             f"Expected a checkpoint of an epoch's end to go on from, but got {path}, of the middle of epoch "
             f"{epochs['started']}. Give another, or begin with its weights: `--model.warm_start {path}`."
+        )
+
+
+def check_end(content: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
+    """Refuse a run that has more epochs behind it than it is to have.
+
+    Args:
+        content: What its checkpoint holds.
+        trainer: Options of the trainer.
+
+    Raises:
+        ValueError: If it has.
+    """
+    wanted, behind = trainer.get("max_epochs"), content["epoch"]
+    if wanted not in (None, -1) and wanted < behind:
+        raise ValueError(
+            f"Expected `max_epochs` of at least {behind}, which the run has behind it, but got {wanted}."
         )
 
 
@@ -161,13 +206,7 @@ def say_other_data(content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
 
 def say_other_trainer(content: Mapping[str, Any], trainer: pl.Trainer) -> None:
     """Warn of each option of the trainer that checkpoints hold and that is given otherwise, as it is used."""
-    given = {
-        "precision": str(trainer.precision),
-        "gradient_clip_val": trainer.gradient_clip_val,
-        "gradient_clip_algorithm": str(trainer.gradient_clip_algorithm),
-        "accumulate_grad_batches": trainer.accumulate_grad_batches,
-    }
-    _say("trainer", content.get(TRAINER_KEY, {}), given)
+    _say("trainer", content.get(TRAINER_KEY, {}), weight_options(trainer))
 
 
 def _say(part: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:

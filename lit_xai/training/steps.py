@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -11,8 +12,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lit_xai.refusal import SharedError
 from lit_xai.types import RegimeLoss
 
+RESUME = "resume.ckpt"
 _SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 
@@ -79,7 +82,7 @@ def check_loss(loss: RegimeLoss, trainer: pl.Trainer) -> None:
         return
     found = "a finite one beside another process's" if finite else f"{loss.total.item():.4g}"
     parts = ", ".join(f"{name} {value.item():.4g}" for name, value in loss.parts.items())
-    raise ValueError(
+    raise SharedError(
         f"Expected a finite loss, but got {found} in epoch {trainer.current_epoch + 1}, "
         f"step {trainer.global_step + 1} ({parts}). Lower the learning rate. {last_checkpoint(trainer)}"
     )
@@ -93,9 +96,21 @@ def last_checkpoint(trainer: pl.Trainer) -> str:
         for path in (getattr(callback, "last_model_path", ""), getattr(callback, "best_model_path", ""))
         if path and Path(path).is_file()
     ]
-    if not found:
+    own = Path(trainer.default_root_dir) / RESUME
+    if not found and not own.is_file():
         return "No checkpoint was written before."
+    found = found or [own]
     newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     here = Path.cwd()
     shown = newest.relative_to(here) if newest.is_relative_to(here) else newest
     return f"The last good checkpoint is {shown}."
+
+
+def weight_options(trainer: pl.Trainer) -> dict[str, Any]:
+    """Return options of a trainer that change the weights, as plain values."""
+    return {
+        "precision": str(trainer.precision),
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "gradient_clip_algorithm": str(trainer.gradient_clip_algorithm),
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+    }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_xai.data.base import ImageDataModule, Images, first_directory_with
+from lit_xai.data.base import ImageDataModule, Images
 from lit_xai.data.embedded_fashion import EmbeddedFashion
 from lit_xai.types import Batch
 
@@ -225,21 +225,6 @@ def test_donors_are_all_images_of_their_split_in_every_process(split):
 def test_refuses_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         TinyData(**options)
-
-
-def test_the_first_directory_that_holds_the_file_is_taken(tmp_path):
-    empty, plain, zipped = (tmp_path / name for name in ("empty", "plain", "zipped"))
-    for directory in (empty, plain, zipped):
-        directory.mkdir()
-    (plain / "images").touch()
-    (zipped / "images.gz").touch()
-    (empty / "images").mkdir()
-    missing = tmp_path / "missing"
-    assert first_directory_with("images", [missing, empty, plain, zipped], "") == plain
-    assert first_directory_with("images", (path for path in [empty, zipped, plain]), "") == zipped
-    with pytest.raises(FileNotFoundError) as found:
-        first_directory_with("images", [missing, empty], "Fetch it.")
-    assert str(found.value) == f"Expected images in {missing} or {empty}, but got no such file. Fetch it."
 
 
 @pytest.mark.parametrize(("split", "limit"), [("train", None), ("val", None), ("test", None), ("test", 5)])

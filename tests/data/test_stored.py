@@ -13,7 +13,14 @@ from lit_xai.data.fashion_mnist import FashionMNIST
 from lit_xai.data.flowers102 import Flowers102
 from lit_xai.data.gtsrb import GTSRB
 from lit_xai.data.mnist import MNIST
-from lit_xai.data.stored import StoredData, check_numbers, classes_in_turn, one_line, read_pictures
+from lit_xai.data.stored import (
+    StoredData,
+    check_numbers,
+    classes_in_turn,
+    first_directory_with,
+    one_line,
+    read_pictures,
+)
 
 SHARED = {
     "data_dir": Path("mine"),
@@ -171,3 +178,18 @@ def test_what_is_to_be_fetched_is_not_read_ahead(tmp_path):
     data.read_ahead("fit")
     with pytest.raises(FileNotFoundError):
         FashionMNIST(data_dir=tmp_path).read_ahead("fit")
+
+
+def test_the_first_directory_that_holds_the_file_is_taken(tmp_path):
+    empty, plain, zipped = (tmp_path / name for name in ("empty", "plain", "zipped"))
+    for directory in (empty, plain, zipped):
+        directory.mkdir()
+    (plain / "images").touch()
+    (zipped / "images.gz").touch()
+    (empty / "images").mkdir()
+    missing = tmp_path / "missing"
+    assert first_directory_with("images", [missing, empty, plain, zipped], "") == plain
+    assert first_directory_with("images", (path for path in [empty, zipped, plain]), "") == zipped
+    with pytest.raises(FileNotFoundError) as found:
+        first_directory_with("images", [missing, empty], "Fetch it.")
+    assert str(found.value) == f"Expected images in {missing} or {empty}, but got no such file. Fetch it."

@@ -97,15 +97,21 @@ class End:
 
 
 def run(
-    command: list[str], directory: Path, until: str | None = None, limit: int | None = None, **variables: str
+    command: list[str],
+    directory: Path,
+    until: str | None = None,
+    limit: int | None = None,
+    number: signal.Signals = signal.SIGINT,
+    **variables: str,
 ) -> End:
     """Run a command in a directory with a user's own module on its path.
 
     Args:
         command: The command.
         directory: Where it runs.
-        until: Ctrl-C comes when there is a file of that name.
+        until: The signal comes when there is a file of that name.
         limit: Largest size of a file that it can write, as on a full disk, in bytes.
+        number: The signal; Ctrl-C is SIGINT.
         variables: Of the environment.
     """
     shutil.copy(ROOT / "tests" / "end_to_end" / "bad_input.py", directory / "mine.py")
@@ -126,9 +132,10 @@ def run(
         preexec_fn=None if limit is None else _limited(limit),  # noqa: PLW1509
     )
     if until is not None:
-        while not (directory / until).exists() and process.poll() is None:
+        deadline = time.monotonic() + 120
+        while not (directory / until).exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
     try:
         out, err = process.communicate(timeout=120)
     finally:
@@ -306,7 +313,10 @@ FITS = {
         for_other_pictures,
         "error: Expected networks that take images (3, 32, 32), but got SmallCNN: ",
     ),
-    "run_directory_under_a_file": (parent_is_a_file, "error: Expected "),
+    "run_directory_under_a_file": (
+        parent_is_a_file,
+        "error: Expected a directory for runs that can be made, but got occupied/fit: Not a directory.",
+    ),
 }
 LATER = {
     "pixels_out_of_range",
@@ -361,6 +371,8 @@ def test_a_full_disk_keeps_the_checkpoint_of_the_epoch_before(tmp_path, trained)
     command = [sys.executable, str(ROOT / "train.py"), "fit", "--resume", "runs/fit/1"]
     end = run([*command, "--trainer.max_epochs", "2"], tmp_path, limit=len(before) // 2)
     check(end, 2, "error: Expected room for ")
+    assert f" MB of checkpoint {tmp_path.resolve() / 'runs/fit/1'}/" in end.err
+    assert "but got: File too large." in end.err
     assert (tmp_path / LAST).read_bytes() == before
     assert not list(tmp_path.rglob("*.part"))
     # With room again, it goes on.
@@ -389,6 +401,8 @@ def small_disk(tmp_path):
 def test_a_disk_that_is_full_from_the_start(tmp_path, small_disk):
     end = run([*fit_config(tmp_path, embedded()), "--runs", str(small_disk)], tmp_path)
     check(end, 2, "error: Expected room for ")
+    assert f" MB of checkpoint {small_disk.resolve()}/" in end.err
+    assert "but got: No space left on device." in end.err
     assert not list(small_disk.rglob("*.part"))
     assert not list(small_disk.rglob("*.ckpt"))
 
@@ -424,8 +438,22 @@ def test_ctrl_c_during_an_attack_of_the_second_epoch_keeps_the_first(tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_before_the_first_epoch_says_how_to_go_on(tmp_path):
     end = run(watched(tmp_path, 1), tmp_path, until="waiting")
-    check(end, 130, "Interrupted. ")
+    check(end, 130, "Interrupted. Go on with it: lit-xai-train fit --resume runs/fit/1")
     assert not list(tmp_path.rglob("*.ckpt"))
+    # From here on it does not wait.
+    (tmp_path / "attacking").write_text("-100")
+    end = run([sys.executable, str(ROOT / "train.py"), "fit", "--resume", "runs/fit/1"], tmp_path)
+    assert end.status == 0, end.err
+    assert "Going on with runs/fit/1 after 0 steps." in end.out
+    content = torch.load(tmp_path / LAST, weights_only=True)
+    assert (content["epoch"], content["global_step"]) == (1, 4)
+
+
+@pytest.mark.slow
+def test_sigterm_during_an_attack_ends_at_once(tmp_path):
+    end = run(watched(tmp_path, 3), tmp_path, until="waiting", number=signal.SIGTERM)
+    check(end, 143, "Terminated. Go on with it: lit-xai-train fit --resume runs/fit/1")
+    assert torch.load(tmp_path / LAST, weights_only=True)["epoch"] == 0
 
 
 def described(directory: Path, weights: str) -> list[str]:
@@ -481,7 +509,10 @@ EVALUATIONS = {
         "error: Expected networks that take images (3, 32, 32), but got fit/1: ",
     ),
     "pixels_out_of_range": (faulty_evaluation("pixels"), "error: Expected pixels in [0, 1], but got "),
-    "output_under_a_file": (output_under_a_file, "error: Expected "),
+    "output_under_a_file": (
+        output_under_a_file,
+        "error: Expected a directory for `output` to write to, but got occupied/results: Not a directory.",
+    ),
 }
 
 
@@ -509,7 +540,9 @@ def test_a_full_disk_keeps_the_results_of_an_earlier_evaluation(tmp_path, traine
     before = files(tmp_path / "results")
     again = [*evaluate_config(tmp_path, max_samples=10), *command[4:]]
     again[-1] = "others"
-    check(run(again, tmp_path, limit=2000), 2, "error: Expected ")
+    end = run(again, tmp_path, limit=2000)
+    check(end, 2, "error: Expected to write to others")
+    assert "but got: File too large. What is finished is kept" in end.err
     assert files(tmp_path / "results") == before
     assert not (tmp_path / "others" / "card.json").exists()
     assert not list(tmp_path.rglob("*.part"))

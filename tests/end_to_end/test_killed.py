@@ -127,7 +127,7 @@ def marked(command: list[str], place: str, number: int, marker: Path) -> list[st
 
 
 def killed_at(command: list[str], directory: Path, place: str, number: int) -> None:
-    marker = directory.parent / f"{place}{number}-{len(list(directory.parent.iterdir()))}"
+    marker = directory.parent / f"killed{len(list(directory.parent.iterdir()))}"
     process = started(marked(command, place, number, marker), directory)
     while not marker.exists() and process.poll() is None:
         time.sleep(0.005)
@@ -136,26 +136,50 @@ def killed_at(command: list[str], directory: Path, place: str, number: int) -> N
     process.wait()
 
 
+def contents(output: Path) -> dict[Path, bytes]:
+    """Return what is whole in a directory."""
+    paths = (path for path in output.rglob("*") if path.is_file() and path.suffix != ".part")
+    return {path: path.read_bytes() for path in paths}
+
+
+def assert_half_written(output: Path, place: str, before: dict[Path, bytes]) -> None:
+    """Check that one file is half-written beside its place, where the old one is, or none."""
+    (part,) = output.rglob("*.part")
+    target = part.with_name(re.fullmatch(r"\.(.*)\.\d+\.part", part.name)[1])
+    assert target.name.endswith(place)
+    assert part.stat().st_size > 0
+    assert (target.read_bytes() if target.exists() else None) == before.get(target)
+
+
 @pytest.mark.slow
 def test_killed_inside_attacks_and_half_written_files(command, tmp_path):
-    """Three times each, at seeded places of one evaluation, which then ends as one that was never killed."""
+    """At seeded places of one evaluation, and in each of its tables, which then end as if never killed."""
     whole = tmp_path / "whole" / "runs" / "evaluate" / "1"
     finished(started(command, tmp_path / "whole"))
     stopped = tmp_path / "stopped" / "runs" / "evaluate" / "1"
     draw = random.Random(8)
+    # A cell of 200 samples calls its attack four times; it has up to two files.
+    piece = ".scores.parquet"
+    places = [(place, draw.randint(2, 6)) for place in draw.sample(["attack", piece] * 3, 6)]
+    # The old table is there when the new one is half-written again.
+    last = ["samples.parquet", "results.csv", "samples.parquet", "results.csv", "card.json"]
     before: dict[str, tuple[int, int]] = {}
-    for place in draw.sample(["attack", "write"] * 3, 6):
-        # A cell of 200 samples calls its attack four times; it has up to two files.
-        killed_at(command, tmp_path / "stopped", place, draw.randint(2, 6))
-        assert len(list(stopped.rglob("*.part"))) == (place == "write")
+    for place, number in [*places, *((name, 1) for name in last)]:
+        old = contents(stopped)
+        killed_at(command, tmp_path / "stopped", place, number)
+        if place == "attack":
+            assert not list(stopped.rglob("*.part"))
+        else:
+            assert_half_written(stopped, place, old)
         after = pieces(stopped)
         assert before.items() <= after.items()
         assert not (stopped / "card.json").exists()
         before = after
+    assert (stopped / "results.csv").exists()
     finished(started(command, tmp_path / "stopped"))
-    after = pieces(stopped)
-    assert before.items() < after.items()
-    assert after.keys() == pieces(whole).keys()
+    # Nothing that was finished is measured again.
+    assert pieces(stopped) == before
+    assert before.keys() == pieces(whole).keys()
     for name in FILES:
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
     samples = pd.read_parquet(stopped / "samples.parquet")

@@ -33,8 +33,10 @@ def started(directory: Path, arguments: list[str], marked: list[str] | None = No
 def killed(directory: Path, arguments: list[str], place: str, call: int) -> None:
     marker = directory / f"{place}-{call}-{time.monotonic_ns()}"
     process = started(directory, arguments, [place, str(call), str(marker)])
-    while not marker.exists() and process.poll() is None:
+    deadline = time.monotonic() + 300
+    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert marker.exists(), process.kill() or process.communicate()[0][-3000:]
     process.send_signal(signal.SIGKILL)
     output, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL, output[-3000:]

@@ -210,3 +210,25 @@ def test_an_evaluation_by_slurm_is_queued_again_and_goes_on(slurm, evaluation, o
         kept.items()
         <= {path.name: path.stat().st_mtime_ns for path in output.glob("cells/*.parquet")}.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("srun", "code", "queued"),
+    [
+        ("trap 'exit 143' TERM; sleep 30 & wait $!", 143, True),
+        ("trap 'exit 0' TERM; sleep 30 & wait $!", 0, False),
+    ],
+)
+def test_what_is_finished_is_not_queued_again(slurm, tmp_path, srun, code, queued):
+    order = tmp_path / "scontrol.log"
+    (tmp_path / "bin" / "srun").write_text(f"#!/bin/bash\ntouch {tmp_path}/begun\n{srun}\n")
+    # A cluster may refuse to queue a job again; that is no reason to end it otherwise.
+    (tmp_path / "bin" / "scontrol").write_text(SCONTROL + "exit 1\n")
+    command = ["bash", "scripts/slurm/evaluate.sbatch"]
+    job = subprocess.Popen(command, cwd=ROOT, env=environment(**slurm), stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "begun").exists() and job.poll() is None:
+        time.sleep(0.005)
+    time.sleep(0.2)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(10) == code
+    assert order.exists() == queued

@@ -204,11 +204,11 @@ def test_data_from_a_directory_is_described(runs, config, tmp_path):
     [
         (
             ["--accelerator=abacus"],
-            "Expected `accelerator`, `devices` and `num_nodes` of this machine and its launcher, but got",
+            "Expected to start with `accelerator` abacus, `devices`",
         ),
         (
             ["--devices=0"],
-            "Expected `accelerator`, `devices` and `num_nodes` of this machine and its launcher, but got",
+            "Expected to start with `accelerator` cpu, `devices` 0 and `num_nodes` 1, but got:",
         ),
         (["--examples=-1"], "Expected `examples` of at least 0, but got -1."),
         (["--max_samples=0"], "Expected `max_samples` of at least 1, but got 0."),

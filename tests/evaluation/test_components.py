@@ -54,6 +54,9 @@ def checkpoint(path: Path, **settings) -> Path:
         "antigravity.geohash",
         "jsonargparse.set_parsing_settings",
         "timm.create_model",
+        "timm.models.create_model",
+        "torchvision.models.list_models",
+        "torchvision.models.resnet18",
         "timm.__main__.main",
         "torch.hub.load",
         "torch.jit.ScriptModule",
@@ -191,7 +194,7 @@ def test_a_network_that_takes_anything_takes_no_command(tmp_path):
         "class_path": "torch.nn.Linear",
         "init_args": {"in_features": 1, "out_features": 1, "device": command(marker)},
     }
-    with pytest.raises(ValueError, match=r"which names subprocess\.Popen\. Nothing of it was run\.$"):
+    with pytest.raises(ValueError, match=r"which names subprocess\.Popen\. Nothing of it was run\. "):
         load_classifier(checkpoint(tmp_path / "trap.ckpt", model=model))
     assert not marker.exists()
 
@@ -219,12 +222,26 @@ def test_own_classes_are_known_by_what_they_inherit():
 
 
 @pytest.mark.parametrize("key", ["class_path", "_class_path"])
-def test_data_of_a_checkpoint_are_checked_too(tmp_path, key):
+@pytest.mark.parametrize("name", ["os.system", "pandas.DataFrame"])
+def test_data_of_a_checkpoint_are_checked_too(tmp_path, key, name):
     path, marker = checkpoint(tmp_path / "trap.ckpt"), tmp_path / "marker"
     content = torch.load(path, weights_only=True)
     settings = {"_class_path": "lit_xai.data.mnist.MNIST"}
-    content["datamodule_hyper_parameters"] = {**settings, key: "os.system", "data_dir": command(marker)}
+    content["datamodule_hyper_parameters"] = {**settings, key: name, "data_dir": command(marker)}
     torch.save(content, path)
-    with pytest.raises(ValueError, match=r"which names os\.system\. Nothing of it was run\.$"):
+    with pytest.raises(ValueError, match=rf"which names {name}\. Nothing of it was run\. "):
         load_data(path)
     assert not marker.exists()
+
+
+def own_network() -> nn.Module:
+    return nn.Identity()
+
+
+class OwnCriterion:
+    """Something of a user's own that is none of the families."""
+
+
+@pytest.mark.parametrize("name", ["own_network", "OwnCriterion"])
+def test_a_users_own_module_is_trusted_when_it_is_imported(name, own_module):
+    check_components({"criterion": {"class_path": f"mine.{name}"}}, FILE)

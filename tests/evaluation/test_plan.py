@@ -36,6 +36,8 @@ def test_pieces_come_in_order():
         ({"examples": 3}, [0, 5]),
         ({"data": {**SETTINGS.data, "seed": 1}}, []),
         ({"data": {**SETTINGS.data, "batch_size": 6}}, []),
+        ({"data": {**SETTINGS.data, "init_args": {"max_train": 3}}}, []),
+        ({"data": {**SETTINGS.data, "init_args": {"num_workers": 2, "download": True}}}, [0, 1, 2, 3, 4, 5]),
         ({"metrics": dict(reversed(SETTINGS.metrics.items()))}, [0]),
         ({"attributions": dict(reversed(SETTINGS.attributions.items()))}, [0, 1, 2, 3, 4]),
         ({"environment": {**SETTINGS.environment, "device": {"type": "cpu", "processes": 2}}}, []),

@@ -8,7 +8,7 @@ from lightning.fabric import Fabric
 from lit_xai.evaluation.cost import Passes
 from lit_xai.evaluation.pieces import Measured, Piece
 from lit_xai.evaluation.running import Runner
-from lit_xai.evaluation.store import Store
+from lit_xai.evaluation.store import Store, identity
 from tests.evaluation.small import small_plan, small_subject
 
 
@@ -107,6 +107,27 @@ def test_a_network_that_is_done_is_not_prepared(tmp_path, fabric, monkeypatch):
         )
     Runner(Store(tmp_path), fabric).run(plans)
     assert prepared == ["b"]
+
+
+def test_only_the_first_process_reads(tmp_path, fabric, monkeypatch):
+    plans = [Pieces("a", ["1", "2"], [])]
+    expected = Runner(Store(tmp_path), fabric).run(plans)
+    key = identity("passes", ["1", "2"])
+    # What the first process of two would send.
+    sent = [set(), Store(tmp_path).scores(key)]
+
+    class Second:
+        is_global_zero = False
+
+        def broadcast(self, own):
+            assert own in (None, set())
+            return sent.pop(0)
+
+    assert Runner(Store(tmp_path / "nothing"), Second()).run(plans) == expected
+    # Nor where it could.
+    sent += [set(), Store(tmp_path).scores(key)]
+    monkeypatch.setattr(Store, "scores", None)
+    assert Runner(Store(tmp_path), Second()).run(plans) == expected
 
 
 def test_real_pieces_leave_the_scores_of_the_whole_grid(tmp_path, fabric):

@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -296,6 +297,41 @@ def test_the_reference_is_left_as_it_was(reference, result, kind, metric):
     with Untouched(reference, *tensors):
         scores = scored(metric(reference, **options(kind)), result)
     assert not scores.requires_grad
+
+
+class Copied(nn.Sequential):
+    """A network that counts its copies."""
+
+    copies = 0
+
+    def __deepcopy__(self, memo):
+        self.copies += 1
+        return Copied(*(copy.deepcopy(part, memo) for part in self))
+
+
+@ALL
+@BOTH
+@pytest.mark.parametrize("inference", [False, True])
+def test_images_in_float64_are_explained_in_float64(model, reference, batch, kind, metric, inference):
+    network = Copied(reference.float())
+    twin = copy.deepcopy(reference).double()
+    result = run_attack(model, GRADIENT, Unattacked(), batch, seed=0)
+    assert result.image.dtype == result.attribution.dtype == torch.float64
+    targets = result.target.tolist()
+    maps = [gradient(twin, image, target) for image, target in zip(result.image, targets, strict=True)]
+    expected = written_rate(kind, twin, result, maps if metric is UntouchedFoolingRate else None)
+    rate = metric(network, **options(kind))
+    with Untouched(network, result.image), torch.inference_mode(inference):
+        for _ in range(3):
+            assert_scores(scored(rate, result).clone(), expected)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert network.copies == 1
+    # The images of another network may be in single precision again.
+    single = run_attack(
+        model.float(), GRADIENT, Unattacked(), batch._replace(image=batch.image.float()), seed=0
+    )
+    assert_scores(scored(rate, single), scored(metric(reference, **options(kind)), single).tolist())
+    assert network.copies == 1
 
 
 @BOTH

@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from filelock import FileLock
 
 from lit_xai.cli import train_cli
 from lit_xai.files import write_whole
-from tests.stopped_runs import checkpoint, curves, differences, written
+from tests.stopped_runs import ROOT, checkpoint, curves, differences, written
 
 CSV = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "{run_dir}"}}
 QUICK = {"trainer__logger": [CSV], "trainer__callbacks": [checkpoint(save_last=True)]}
@@ -170,13 +173,85 @@ def test_a_finished_run_goes_on_to_more_epochs_and_other_options_are_shown(finis
     more = ["--trainer.max_epochs=2", "--trainer.gradient_clip_val=0.5", "--data.init_args.batch_size=40"]
     with pytest.warns(UserWarning, match="was given") as warned:
         train_cli(["fit", "--resume", "runs/x/1", *more, "--model.noise_seed=9"])
-    said = [str(warning.message) for warning in warned]
-    assert "model.noise_seed: 9 was given, but the checkpoint's 0 is used." in said
-    assert "data.batch_size: 40 was given and is used, but the checkpoint has 20." in said
-    assert "trainer.gradient_clip_val: 0.5 was given and is used, but the checkpoint has None." in said
+    assert {str(warning.message) for warning in warned if "was given" in str(warning.message)} == {
+        "model.noise_seed: 9 was given, but the checkpoint's 0 is used.",
+        "data.init_args.batch_size: 40 was given and is used, but it was 20 before.",
+        "trainer.gradient_clip_val: 0.5 was given and is used, but it was None before.",
+        "trainer.max_epochs: 2 was given and is used, but it was 1 before.",
+    }
     assert torch.load("runs/x/1/resume.ckpt", weights_only=True)["global_step"] == 4 + 2
-    assert Path("runs/x/1/config.yaml").read_text() == config
+    assert Path("runs/x/1/config.1.yaml").read_text() == config
     assert curves(Path("runs/x/1"))[: len(rows)] == rows
+    # What was given over it is the run's own from now on.
+    before = Path("runs/x/1/config.yaml").read_text()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train_cli(["fit", "--resume", "runs/x/1"])
+    assert not [warning for warning in caught if "was given" in str(warning.message)]
+    assert Path("runs/x/1/config.yaml").read_text() == before
+
+
+def test_a_run_cannot_end_before_where_it_is(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    line = refused(["fit", "--resume", "runs/x/1", "--trainer.max_epochs=0"], capsys)
+    assert "Expected `max_epochs` of at least " in line
+    assert line.endswith("which the run has behind it, but got 0.")
+
+
+def test_a_checkpoint_of_the_users_own_in_the_run_is_kept(finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    stored = torch.load("runs/x/1/checkpoints/last.ckpt", weights_only=True)
+    torch.save({**stored, "global_step": 99, "lit_xai_run_id": "another"}, "runs/x/1/best_of_another.ckpt")
+    torch.save({**stored, "global_step": 99}, "runs/x/1/later.ckpt")
+    train_cli(["fit", "--resume", "runs/x/1"])
+    assert Path("runs/x/1/best_of_another.ckpt").is_file()
+    assert not Path("runs/x/1/later.ckpt").exists()
+
+
+def test_an_epoch_that_max_steps_cut_is_trained_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = written(tmp_path, **{**QUICK, "trainer__max_epochs": -1, "trainer__max_steps": 13})
+    train_cli(["fit", "-c", config, "--experiment", "longer"])
+    assert torch.load("runs/longer/1/resume.ckpt", weights_only=True)["global_step"] == 10
+    with pytest.warns(UserWarning, match="max_steps: 17 was given and is used, but it was 13 before"):
+        train_cli(["fit", "--resume", "runs/longer/1", "--trainer.max_steps=17"])
+    train_cli(["fit", "-c", config, "--experiment", "whole", "--trainer.max_steps=17"])
+    longer, whole = (
+        torch.load(f"runs/{name}/1/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("longer", "whole")
+    )
+    assert all(torch.equal(value, whole[key]) for key, value in longer.items())
+    assert curves(Path("runs/longer/1")) == curves(Path("runs/whole/1"))
+
+
+def test_a_run_that_was_told_to_stop_goes_on_with_other_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    stop = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val/accuracy", "mode": "max", "stopping_threshold": 0.0},
+    }
+    config = written(tmp_path, trainer__logger=[CSV], trainer__callbacks=[checkpoint(save_last=True), stop])
+    train_cli(["fit", "-c", config, "--experiment", "x"])
+    train_cli(["fit", "--resume", "runs/x/1"])
+    assert "This run was told to stop after 5 steps: nothing is left to do." in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="gradient_clip_val: 5 was given and is used"):
+        train_cli(["fit", "--resume", "runs/x/1", "--trainer.gradient_clip_val=5"])
+    # Until it is told to stop again.
+    assert torch.load("runs/x/1/resume.ckpt", weights_only=True)["global_step"] == 10
+
+
+@pytest.mark.parametrize("keyword", ["best", "last", "hpc"])
+def test_a_keyword_names_no_checkpoint_of_a_new_run(keyword, finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    line = refused(["validate", "-c", "tiny.yaml", f"--ckpt_path={keyword}"], capsys)
+    assert f"Expected the file of a checkpoint for `ckpt_path`, but got {keyword}." in line
+
+
+def test_a_run_to_go_on_with_is_not_named_in_a_file(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    Path("resume.yaml").write_text("resume: runs/x/1\n")
+    line = refused(["fit", "-c", "tiny.yaml", "-c", "resume.yaml"], capsys)
+    assert "Expected `--resume` on the command line, but got it in a file." in line
 
 
 def test_training_that_was_told_to_stop_stays_stopped(tmp_path, monkeypatch):
@@ -246,3 +321,29 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(tmp_path, monkeypatch
     train_cli(["fit", "--resume", "runs/x/1"])
     train_cli(["fit", "-c", config, "--experiment", "whole"])
     assert differences(Path("runs/x/1"), Path("runs/whole/1")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.ddp
+def test_a_run_of_two_processes_goes_on_with_two(tmp_path):
+    config = written(tmp_path, trainer__logger=[CSV], trainer__devices=2, trainer__strategy="ddp")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def train(*arguments: str) -> None:
+        command = [sys.executable, str(ROOT / "train.py"), "fit", *arguments]
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
+
+    train("-c", config, "--experiment", "whole")
+    train("-c", config, "--experiment", "longer", "--trainer.max_epochs=2")
+    train("--resume", "runs/longer/1", "--trainer.max_epochs=3")
+    longer, whole = (tmp_path / "runs" / name / "1" for name in ("longer", "whole"))
+    assert curves(longer) == curves(whole)
+    one, other = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (longer, whole)
+    )
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+    assert not list(longer.rglob("last-v1.ckpt"))

@@ -49,5 +49,15 @@ def test_the_run_directory_is_a_placeholder_and_secrets_are_left_out(written, tm
     assert written(config) == (expected, [expected])
 
 
-def test_a_run_that_goes_on_keeps_its_first_configuration(written):
-    assert written({"epochs": 1}, {"epochs": 2}) == ({"epochs": 1}, [{"epochs": 1}, {"epochs": 2}])
+def test_a_run_that_goes_on_says_what_is_other_and_keeps_what_was(written, tmp_path):
+    first = {"ckpt_path": None, "trainer": {"epochs": 1, "callbacks": ["a" * 70]}}
+    second = {"ckpt_path": "resume.ckpt", "trainer": {"epochs": 2, "callbacks": ["b" * 70]}}
+    with pytest.warns(UserWarning, match="was given") as warned:
+        now, sent = written(first, first, second)
+    assert now == sent[-1] == {**second, "ckpt_path": None}
+    assert [str(warning.message) for warning in warned if "given" in str(warning.message)] == [
+        f"trainer.callbacks: ['{'b' * 58}... was given and is used, but it was ['{'a' * 58}... before.",
+        "trainer.epochs: 2 was given and is used, but it was 1 before.",
+    ]
+    assert yaml.safe_load((tmp_path / "config.1.yaml").read_text()) == first
+    assert not (tmp_path / "config.2.yaml").exists()

@@ -3,17 +3,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from lit_xai.runs import record
 from lit_xai.training.resuming import check_epoch_is_whole, clear_interrupted, say_other_data
 
 
-def stored(path: Path, steps: int, **more) -> None:
+def stored(path: Path, steps: int, owner: str = "ab12", **more) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"state_dict": {}, "hyper_parameters": {}, "global_step": steps, **more}, path)
+    torch.save({"state_dict": {}, "global_step": steps, "lit_xai_run_id": owner, **more}, path)
 
 
 def test_what_an_interrupted_epoch_left_is_removed(tmp_path):
+    record(tmp_path, [], "ab12")
     for steps in (5, 10):
         stored(tmp_path / "checkpoints" / f"step={steps}.ckpt", steps)
+    stored(tmp_path / "checkpoints" / "another.ckpt", 10, owner="cd34")
     stored(tmp_path / "checkpoints" / "same.ckpt", 5)
     torch.save([1], tmp_path / "notes.ckpt")
     (tmp_path / "checkpoints" / ".last.ckpt.17.part").touch()
@@ -21,11 +24,13 @@ def test_what_an_interrupted_epoch_left_is_removed(tmp_path):
     stored(tmp_path / "resume.ckpt", 5, lit_xai_run=known)
     assert clear_interrupted(tmp_path) == 5
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    # What is no later checkpoint of a run is nobody's to remove.
-    assert left == {"resume.ckpt", "notes.ckpt", "checkpoints/step=5.ckpt", "checkpoints/same.ckpt"}
+    # What is no later checkpoint of this run is nobody's to remove.
+    kept = {"checkpoints/step=5.ckpt", "checkpoints/same.ckpt", "checkpoints/another.ckpt", "notes.ckpt"}
+    assert left == {"resume.ckpt", "run.json", *kept}
 
 
 def test_without_a_finished_epoch_a_run_begins_anew(tmp_path):
+    record(tmp_path, [], "ab12")
     stored(tmp_path / "checkpoints" / "step=2.ckpt", 2)
     assert clear_interrupted(tmp_path) == 0
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -40,12 +45,14 @@ def loops(started: int, processed: int, *, last: bool) -> dict:
 
 
 def test_only_the_middle_of_an_epoch_is_refused():
-    for content in (loops(2, 2, last=True), loops(2, 1, last=True), {}):
+    for content in (loops(2, 2, last=True), loops(2, 1, last=True), loops(0, 0, last=False), {}):
         check_epoch_is_whole(Path("a.ckpt"), content)
-    with pytest.raises(
-        ValueError, match=r"but got a\.ckpt, of the middle of epoch 2\. .* `--model\.warm_start a"
-    ):
-        check_epoch_is_whole(Path("a.ckpt"), loops(2, 1, last=False))
+    # Lightning takes an epoch that was cut for processed.
+    for processed in (1, 2):
+        with pytest.raises(
+            ValueError, match=r"but got a\.ckpt, of the middle of epoch 2\. .* `--model\.warm_start a"
+        ):
+            check_epoch_is_whole(Path("a.ckpt"), loops(2, processed, last=False))
 
 
 def test_other_data_are_shown():

@@ -39,9 +39,13 @@ class Strategy:
         return decision or self.elsewhere
 
 
-def trainer(strategy=None, callbacks=()):
+def trainer(strategy=None, callbacks=(), run_dir="/nowhere"):
     return SimpleNamespace(
-        strategy=strategy or Strategy(), current_epoch=1, global_step=30, checkpoint_callbacks=list(callbacks)
+        strategy=strategy or Strategy(),
+        current_epoch=1,
+        global_step=30,
+        checkpoint_callbacks=list(callbacks),
+        default_root_dir=str(run_dir),
     )
 
 
@@ -85,6 +89,8 @@ def test_the_newest_checkpoint_that_exists_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert last_checkpoint(trainer(callbacks=callbacks)) == "The last good checkpoint is new.ckpt."
     assert Path("new.ckpt").is_file()
+    Path("resume.ckpt").touch()
+    assert last_checkpoint(trainer(run_dir=tmp_path)) == "The last good checkpoint is resume.ckpt."
 
 
 @pytest.mark.parametrize("strategy", [FSDPStrategy, ModelParallelStrategy])
