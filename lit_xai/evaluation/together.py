@@ -138,6 +138,8 @@ class _Watch(threading.Thread):
 
     def stop(self) -> None:
         self._ended.set()
+        # A thread that asks the store while Python ends would abort the process.
+        self.join(_DEADLINE)
         if self._before is not None:
             signal.set_wakeup_fd(self._before)
             self._before = None

@@ -129,7 +129,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=None if limit is None else _limited(limit),  # noqa: PLW1509
+        preexec_fn=_begun(limit),  # noqa: PLW1509
     )
     if until is not None:
         deadline = time.monotonic() + 120
@@ -143,9 +143,15 @@ def run(
     return End(process.returncode, out, err)
 
 
-def _limited(limit: int) -> Callable[[], None]:
-    # Python ignores the signal that comes with it: writing raises an error, as on a full disk.
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+def _begun(limit: int | None) -> Callable[[], None]:
+    def begin() -> None:
+        # A shell lets what it runs in the background ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if limit is not None:
+            # Python ignores the signal that comes with it: writing raises an error, as on a full disk.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return begin
 
 
 def check(end: End, status: int, first: str) -> None:
