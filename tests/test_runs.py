@@ -177,7 +177,7 @@ def test_wandb_is_quiet_unless_the_user_wants_it_otherwise(home, tmp_path, monke
     assert os.environ["WANDB_SILENT"] == "false"
 
 
-@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "a\\b", "", ".", ".."])
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "a\\b", "", ".", ".."])
 def test_an_experiment_stays_in_the_directory_of_runs(name, tmp_path):
     with pytest.raises(ValueError, match="Expected `experiment` as a name without separators"):
         new_run_directory(tmp_path / "runs", name)

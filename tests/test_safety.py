@@ -175,7 +175,7 @@ def test_secrets_of_the_environment_are_written_nowhere(trained, settings, tmp_p
     assert holding(output, "random_sign")
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../outside", "nul\0here", "n" * 200])
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "nul\0here", "n" * 200])
 def test_results_stay_in_the_directory_of_the_output(trained, settings, tmp_path, name):
     place = tmp_path / "place"
     place.mkdir()
@@ -186,7 +186,7 @@ def test_results_stay_in_the_directory_of_the_output(trained, settings, tmp_path
     assert name in json.loads((place / "out" / "card.json").read_text())["checkpoints"]
     outside = [path for path in tmp_path.rglob("*") if place / "out" not in (path, *path.parents)]
     assert sorted(outside) == before
-    assert not Path("/tmp/outside").exists()
+    assert not Path("/outside").exists()
 
 
 def test_a_name_longer_than_a_path_may_be_is_one_line(trained, settings, tmp_path, capsys):

@@ -192,7 +192,7 @@ def test_a_full_disk_loses_nothing_that_is_finished(command, tmp_path):
     """On a small disk of its own: one line, and the same command goes on once there is room."""
     mounted = ["unshare", "-rm", "sh", "-c"]
     if subprocess.run([*mounted, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount a disk of its own")
+        pytest.skip("needs the right to mount a small disk, to fill it")
     (tmp_path / "out").mkdir()
     evaluate = shlex.join([*command, "--output", "/mnt/out"])
     script = (
