@@ -4,7 +4,7 @@ READY := .venv/ready
 # Small convolutions gain nothing from more threads than two.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help install format check test test-all demo study faithfulness networks attacks regimes benchmark
+.PHONY: help install format check test test-all demo study faithfulness networks attacks regimes methods lens chen attexplore imagenet benchmark
 
 help:  ## Show the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -34,6 +34,21 @@ attacks: $(READY)  ## Attack the demo's networks in every way; writes the tables
 
 regimes: $(READY)  ## Train under every regime for the same number of steps; writes the tables of docs/regimes.md.
 	$(BIN)/python scripts/regimes.py && $(BIN)/python scripts/fooling.py
+
+methods: $(READY)  ## List every class with source and options; writes docs/methods.md.
+	$(BIN)/python scripts/methods.py
+
+lens: $(READY)  ## Locality and diversity of explanations; writes tables and figures of docs/lens.md.
+	$(BIN)/python scripts/lens_study.py
+
+chen: $(READY)  ## Accuracy and explanations of four regimes on 20,000 images; the tables of Chen et al. in docs/lens.md.
+	$(BIN)/python scripts/chen.py
+
+attexplore: $(READY)  ## AttEXplore beside what its paper compares it with; writes the tables of docs/attexplore.md.
+	$(BIN)/python scripts/attexplore_study.py
+
+imagenet: $(READY)  ## eXIAA and the top-k attack with DATA=folder WEIGHTS=file; writes the tables of docs/reproduce.md.
+	$(BIN)/python scripts/imagenet.py --data $(DATA) --weights $(WEIGHTS)
 
 test: $(READY)  ## Run the default tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import lightning.pytorch as pl
 import torch
@@ -17,6 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from lit_xai.attacks.donors import DonorPool
 from lit_xai.data.base import ImageDataModule, Split
 from lit_xai.models.fitting import check_finite, check_fits, check_weights
+from lit_xai.models.library import follow_classes, is_rebuilding, rebuilding
 from lit_xai.models.weights import load_weights
 from lit_xai.noise import Noise
 from lit_xai.regimes.base import Regime
@@ -34,7 +35,7 @@ from lit_xai.types import Batch
 
 SEED_KEY = "lit_xai_seed"
 TRAINER_KEY = "lit_xai_trainer"
-_SPLITS: dict[str, Split] = {"fit": "train", "validate": "val", "test": "test"}
+SPLITS: dict[str, Split] = {"fit": "train", "validate": "val", "test": "test"}
 
 
 class LitClassifier(pl.LightningModule):
@@ -52,7 +53,8 @@ class LitClassifier(pl.LightningModule):
     Args:
         model: Maps pixels in [0, 1], (N, C, H, W), to logits, (N, num_classes).
         regime: The way of training.
-        num_classes: Number of classes.
+        num_classes: Number of classes. A network of timm or torchvision that leaves its own number open
+            takes on this one.
         optimizer: Takes the parameters, returns the optimiser.
         scheduler: Takes the optimiser, returns a learning-rate schedule.
         adversary: Attack behind the adversarial accuracy, the same for every regime; by default that of Chen
@@ -68,8 +70,8 @@ class LitClassifier(pl.LightningModule):
         FileNotFoundError: When training starts, if there is no such file.
         ValueError: If there is an interval but no schedule; when training starts, if the file holds no
             weights, or those of another network, or if a regime is scheduled without an end; when any stage
-            starts, if weights are not finite, if the network does not take the images or has no logit for a
-            class, or if a strategy would split it among processes.
+            starts, if weights are not finite, if the network does not take the images or has not one logit
+            for each class, or if a strategy would split it among processes.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class LitClassifier(pl.LightningModule):
             # The configuration of the network belongs to the checkpoint: it is rebuilt from it.
             warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`")
             self.save_hyperparameters(logger=False)
+        follow_classes(model, num_classes)
         self.model = model
         self.num_classes = num_classes
         self.regime = regime
@@ -103,12 +106,26 @@ class LitClassifier(pl.LightningModule):
         self.warm_start = warm_start
         self.scheduler_interval = scheduler_interval
         self._prepared: Regime | None = None
+        self._rebuilt = is_rebuilding()
         self._seed = _global_seed()
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_pgd_accuracy = MulticlassAccuracy(num_classes, average="micro")
+
+    # The arguments are Lightning's own.
+    @classmethod
+    def load_from_checkpoint(cls, *arguments: Any, **options: Any) -> Self:
+        """Do as Lightning; weights that the network was to begin with are neither read nor fetched."""
+        with rebuilding():
+            classifier: Self = super().load_from_checkpoint(*arguments, **options)
+        return classifier
+
+    @property
+    def compares_with_start(self) -> bool:
+        """Whether the regime may learn something of the network that training begins with."""
+        return type(self.regime).prepare is not Regime.prepare
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits, (N, K), for pixels in [0, 1], (N, C, H, W)."""
@@ -125,14 +142,14 @@ class LitClassifier(pl.LightningModule):
         if stage == "fit" and self._prepared is None:
             self._seed = _global_seed()
             # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
-            if self.warm_start is not None:
+            if self.warm_start is not None and (self.compares_with_start or not self._rebuilt):
                 load_weights(self.model, Path(self.warm_start))
                 check_weights(self.model, f"in {self.warm_start}")
         check_weights(self.model, "in the network")
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ImageDataModule):
-            image = data.images(_SPLITS[stage])[0].image
-            check_fits(self.model, image, self.num_classes, type(self.model).__name__)
+            image = data.images(SPLITS[stage])[0].image
+            check_fits(self.model, image, self.num_classes, type(self.model).__name__, exactly=True)
         if stage == "fit" and self.regime is not self._prepared:
             self.model.to(self.trainer.strategy.root_device)
             self.regime = self._prepared = self.regime.prepare(

@@ -15,6 +15,7 @@ import wandb
 from filelock import FileLock, Timeout
 from jsonargparse import Namespace
 
+from lit_xai.data.listing import SPLITS
 from lit_xai.files import write_whole
 
 PLACEHOLDER = "{run_dir}"
@@ -100,7 +101,7 @@ def hold(run_dir: Path) -> FileLock:
 def let_go(run_dir: Path, lock: FileLock) -> None:
     """Release the lock of a run, and remove the run if nothing was written."""
     lock.release()
-    own = {_LOCK, _RECORD}
+    own = {_LOCK, _RECORD, SPLITS}
     if not run_dir.is_dir() or {path.name for path in run_dir.iterdir()} - own:
         return
     for name in own:

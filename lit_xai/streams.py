@@ -1,11 +1,13 @@
 """What a command says and where: what informs on standard output, a line for each warning on the other."""
 
 import logging
+import re
 import sys
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, TextIO
 
 _LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric")
 # What the user of a command can do nothing about, or what is so on purpose.
@@ -25,13 +27,17 @@ _SILENT = (
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
 )
 _ADVERTISEMENT = "Tip: For seamless cloud "
+# How often a bar is seen that is drawn into a file.
+_SECONDS = 60.0
+_MOVES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @contextmanager
 def plain_streams() -> Iterator[None]:
     """Write each warning as one line, `warning: ...`, and Lightning's information to standard output.
 
-    A warning that is repeated word for word is written once. Everything is as before in the end.
+    A warning that is repeated word for word is written once. Where a stream is no terminal, a progress bar
+    is a line a minute and its last state, not a line for every step. Everything is as before in the end.
     """
     # Both bring their handlers, and their own way of writing warnings, when they are imported.
     import lightning.fabric
@@ -47,7 +53,7 @@ def plain_streams() -> Iterator[None]:
             if logger.handlers:
                 logger.handlers[:] = [handler]
         warnings.formatwarning = _OneLine()  # type: ignore[assignment]
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_bars():
             for message in _SILENT:
                 warnings.filterwarnings("ignore", message=message)
             yield
@@ -82,3 +88,71 @@ class _Lines(logging.Handler):
             sys.stdout.write(text + "\n")
         else:
             sys.stderr.write(f"warning: {' '.join(text.split())}\n")
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    with ExitStack() as stack:
+        for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            if not stream.isatty():
+                lines = Lines(stream)
+                stack.callback(lines.end)
+                stack.enter_context(redirect(lines))
+        yield
+
+
+class Lines:
+    """A text stream in which what is overwritten, after a carriage return, is left out.
+
+    Args:
+        stream: Where lines go.
+        seconds: After so many a line that is overwritten again and again is written once.
+    """
+
+    def __init__(self, stream: TextIO, seconds: float = _SECONDS) -> None:
+        self._stream = stream
+        self._seconds = seconds
+        self._shown = time.monotonic()
+        self._line = self._before = ""
+        self._drawn = False
+
+    def write(self, text: str) -> int:
+        """Write whole lines; hold back what may be overwritten."""
+        for part in re.split(r"([\r\n])", _MOVES.sub("", text)):
+            if part == "\n":
+                self._stream.write(f"{self._state()}\n")
+                self._line, self._before, self._drawn = "", "", False
+            elif part == "\r":
+                self._overwrite()
+            else:
+                self._line += part
+        return len(text)
+
+    def _state(self) -> str:
+        # A bar is ended by drawing it, or by blanks over it.
+        return self._line if self._line or not self._drawn else self._before
+
+    def _overwrite(self) -> None:
+        self._before = self._state().strip()
+        self._line, self._drawn = "", True
+        if self._before and time.monotonic() - self._shown >= self._seconds:
+            self._stream.write(f"{self._before}\n")
+            self._stream.flush()
+            self._shown = time.monotonic()
+
+    def flush(self) -> None:
+        """Write what stands in a line that nobody overwrites."""
+        if not self._drawn:
+            self._stream.write(self._line)
+            self._line = ""
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Write what is left."""
+        left = self._state().strip() if self._drawn else self._line
+        if left:
+            self._stream.write(f"{left}\n" if self._drawn else left)
+        self._line, self._before, self._drawn = "", "", False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

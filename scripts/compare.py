@@ -1,7 +1,7 @@
 """Train several regimes on the embedded sample, attack their explanations, and report the comparison.
 
 python scripts/compare.py demo     three regimes in minutes, without a network connection
-python scripts/compare.py study    four regimes, longer; writes results/study and the README's table
+python scripts/compare.py study    four regimes, longer; writes results/study and the tables of both pages
 """
 
 import os
@@ -83,14 +83,18 @@ def evaluate(size: Size, runs: dict[str, Path]) -> Path:
 
 
 def publish(results: Path) -> None:
-    """Copy the results of the study to where the README's table is rendered from, and render it."""
-    from lit_xai.evaluation.table import main as render
+    """Copy the results of the study to where the tables are rendered from, and render them."""
+    from lit_xai.evaluation.table import comparison, headline, insert
+    from lit_xai.reporting.reading import read_table
 
     target = ROOT / "results" / "study"
     target.mkdir(parents=True, exist_ok=True)
     for file in ("results.csv", "card.json"):
         shutil.copy(results / file, target / file)
-    render(str(target / "results.csv"), str(ROOT / "README.md"))
+    table = read_table(target / "results.csv")
+    for name, rendered in {"README.md": headline(table), "docs/study.md": comparison(table)}.items():
+        page = ROOT / name
+        page.write_text(insert(page.read_text(), "study", rendered))
 
 
 def main(name: str) -> None:

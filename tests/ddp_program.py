@@ -1,4 +1,4 @@
-"""What `test_ddp.py` runs on one process and on two: `python ddp_program.py PROCESSES OUTPUT [padded]`."""
+"""What `test_ddp.py` runs in so many processes: `ddp_program.py PROCESSES OUTPUT [padded | folder]`."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,10 @@ from lit_xai.attributions.integrated_gradients import IntegratedGradients
 from lit_xai.attributions.smooth_grad import SmoothGrad
 from lit_xai.callbacks.explanation_robustness import ExplanationRobustness
 from lit_xai.data import base
-from lit_xai.data.base import ImageDataModule, Images
+from lit_xai.data.base import ImageDataModule
+from lit_xai.data.image_folder import ImageFolderData
+from lit_xai.data.images import Images
+from lit_xai.data.listing import keep_split_list
 from lit_xai.evaluation.gathering import of_all_processes
 from lit_xai.evaluation.grid import Grid
 from lit_xai.metrics.change import ExplanationChange
@@ -22,6 +25,7 @@ from lit_xai.metrics.rank import Kendall
 from lit_xai.metrics.top_k import TopKIntersection
 from lit_xai.module import LitClassifier
 from lit_xai.regimes.ig_sum_norm import IGSumNorm
+from lit_xai.regimes.natural import Natural
 from lit_xai.regimes.pgd import PGD
 from tests.conftest import tiny_network
 
@@ -95,7 +99,38 @@ def main(processes: int, output: Path) -> None:
         records.to_csv(output.with_suffix(".csv"), index=False)
 
 
+def main_folder(processes: int, output: Path) -> None:
+    """Train three epochs on random parts of the pictures in `pictures` beside the output."""
+    data = ImageFolderData(
+        output.parent / "pictures", size=8, augment=True, batch_size=8, num_workers=0, seed=3
+    )
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(192, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)
+    )
+    classifier = LitClassifier(
+        network, Natural(), 2, optimizer=lambda parameters: torch.optim.SGD(parameters, 0.3), adversary=None
+    )
+    trainer = pl.Trainer(
+        max_epochs=3, accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto",
+        precision="64-true", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(classifier, data)
+    directory = output.with_suffix("")
+    directory.mkdir(exist_ok=True)
+    keep_split_list(data, directory, goes_on=False)
+    weights = torch.cat([parameter.detach().flatten() for parameter in classifier.parameters()])
+    if trainer.is_global_zero:
+        torch.save({"weights": weights, "tested": logged(trainer)}, output)
+    else:
+        logged(trainer)
+
+
 if __name__ == "__main__":
+    if sys.argv[3:] == ["folder"]:
+        main_folder(int(sys.argv[1]), Path(sys.argv[2]))
+        sys.exit()
     if sys.argv[3:] == ["padded"]:
         base.evaluation_order = lambda dataset, size, rank: DistributedSampler(
             dataset, size, rank, shuffle=False

@@ -40,6 +40,7 @@ def test_the_table_of_attacks_has_every_attack_and_metric():
     assert shown == named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["exiaa_verdicts", "exiaa_sweep", "exiaa_blends", "exiaa_classes", "exiaa_ranks"]
 )

@@ -52,7 +52,9 @@ def test_a_fragment_builds_what_it_names(path, folder, monkeypatch):
     kind = KINDS[path.parent.name]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(kind, "component")
-    built = parser.instantiate(parser.parse_args([f"--component={path}"])).component
+    # The user's own pictures are the one option without a default.
+    given = ["--component.data_dir=pictures"] if path.stem == "image_folder" else []
+    built = parser.instantiate(parser.parse_args([f"--component={path}", *given])).component
     assert isinstance(built, kind)
     content = yaml.safe_load(path.read_text())
     assert f"{type(built).__module__}.{type(built).__name__}".endswith(

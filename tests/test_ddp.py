@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from tests.conftest import tiny_network
 
@@ -50,6 +52,26 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     evaluated = one_records[one_records.metric == "excluded"]
     assert evaluated.groupby(["attribution", "attack"]).size().tolist() == [13] * 4
     assert (evaluated.value == 0).sum() >= 16
+
+
+def test_random_parts_of_pictures_train_the_same_on_two_processes(tmp_path):
+    generator = np.random.default_rng(0)
+    for number in range(46):
+        path = tmp_path / "pictures" / ("dark" if number % 2 else "light") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 140, (*generator.integers(10, 20, 2), 3), dtype=np.uint8)
+        Image.fromarray(pixels + np.uint8(0 if number % 2 else 110)).save(path)
+    results = []
+    for processes in (1, 2):
+        output = tmp_path / f"{processes}.pt"
+        ended = run(processes, output, "folder")
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        results.append((torch.load(output, weights_only=True), (tmp_path / str(processes) / "splits.csv")))
+    (one, one_list), (two, two_list) = results
+    torch.testing.assert_close(two["weights"], one["weights"], rtol=0, atol=1e-10)
+    assert two["tested"]["val/accuracy"] == pytest.approx(one["tested"]["val/accuracy"], abs=1e-6)
+    assert one_list.read_text() == two_list.read_text()
+    assert len(pd.read_csv(two_list)) == 46
 
 
 def test_a_sampler_that_pads_is_refused(tmp_path):

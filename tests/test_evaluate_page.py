@@ -11,19 +11,19 @@ import pytest
 import torch
 import yaml
 
-from lit_xai.evaluation.cli import evaluate_cli
+from lit_xai.cli import evaluate_cli
 from lit_xai.evaluation.options import evaluation_parser
 from lit_xai.evaluation.sweep import Sweep
 from lit_xai.models.zoo import TimmClassifier
 from lit_xai.reporting.cli import report_cli
 from lit_xai.reporting.leaderboard import leaderboard_cli
-from tests.test_readme import blocks, commands
+from tests.docs.pages import blocks, commands
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "evaluate.md").read_text()
 EVALUATIONS = [shlex.split(command)[2:] for command in commands(PAGE) if "evaluate.py" in command]
 OTHERS = [shlex.split(command) for command in commands(PAGE) if "evaluate.py" not in command]
-MODEL, SWEEPS, CLAIMS = (yaml.safe_load(block) for block in blocks(PAGE, "yaml"))
+MODEL, MINE, PHOTOS, SWEEPS, CLAIMS = (yaml.safe_load(block) for block in blocks(PAGE, "yaml"))
 TINY = {"model": {"class_path": "lit_xai.models.small.SmallCNN", "init_args": {"width": 2}}}
 
 
@@ -52,34 +52,42 @@ def output(tmp_path_factory) -> Path:
 
 def test_the_evaluations_are_understood(monkeypatch):
     monkeypatch.chdir(ROOT)
-    first, second = (evaluation_parser().parse_args(arguments) for arguments in EVALUATIONS)
+    first, second = (evaluation_parser().parse_args(arguments) for arguments in EVALUATIONS[:2])
     assert [name.partition("=")[0] for name in first.checkpoints] == ["natural", "robust"]
     assert second.models == ["mine=network.yaml"]
     assert second.data.class_path == "lit_xai.data.embedded_fashion.EmbeddedFashion"
 
 
+def test_a_finished_network_needs_the_same_two_files_and_command_as_in_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert [yaml.safe_load(block) for block in blocks(readme, "yaml")] == [MINE, PHOTOS]
+    assert shlex.join(EVALUATIONS[2]) in " ".join(commands(readme))
+    assert MINE["model"]["init_args"]["name"] == PHOTOS["init_args"]["network"].partition("/")[2]
+
+
 def test_the_shipped_configurations_are_those_of_the_table():
     named = re.findall(r"^\| `(\w+)\.yaml` \|", PAGE, re.MULTILINE)
-    assert named == ["quick", "standard", "paper"]
+    assert named == ["quick", "standard", "color", "paper"]
     sweeps = {
         name: yaml.safe_load((ROOT / f"configs/evaluate/{name}.yaml").read_text())["sweeps"] for name in named
     }
     assert len(sweeps["quick"]["top_k"]["values"]["eps"]) == 2
     assert len(sweeps["standard"]["top_k"]["values"]["eps"]) == 3
+    radii = [round(255 * eps) for eps in sweeps["color"]["top_k"]["values"]["eps"]]
+    assert radii == [2, 4, 8]
+    assert sweeps["color"]["random_sign"]["values"] == sweeps["color"]["top_k"]["values"]
     assert SWEEPS["sweeps"]["exiaa"] == sweeps["quick"]["exiaa"]
 
 
+@pytest.mark.slow
 def test_every_file_of_the_table_is_written(output):
-    named = set(re.findall(r"^\| `([\w.]+/?)` \|", PAGE, re.MULTILINE)) - {
-        "quick.yaml",
-        "standard.yaml",
-        "paper.yaml",
-    }
+    named = {name for name in re.findall(r"^\| `([\w.]+/?)` \|", PAGE, re.MULTILINE) if ".yaml" not in name}
     found = {path.name + "/" * path.is_dir() for path in output.iterdir() if not path.name.startswith(".")}
     # A network that is described was not trained here, and one explanation agrees with nothing.
     assert named - {"training.csv", "agreement.parquet"} == found - {"evaluation.json"}
 
 
+@pytest.mark.slow
 def test_the_page_and_the_leaderboard_are_made_again(output, monkeypatch):
     monkeypatch.chdir(output.parents[2])
     page = (output / "report.html").read_bytes()

@@ -706,10 +706,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     ("model", "message"),
     [
         (SmallCNN(num_classes=4, channels=1, size=8, width=2), r"images \(3, 8, 8\), but got SmallCNN: "),
-        (
-            SmallCNN(num_classes=3, channels=3, size=8, width=2),
-            r"at least 4 classes, but got SmallCNN, whose",
-        ),
+        (SmallCNN(num_classes=3, channels=3, size=8, width=2), r"of 4 classes, but got SmallCNN, whose"),
+        (SmallCNN(num_classes=5, channels=3, size=8, width=2), r"\(5,\)\. Set its `num_classes` to 4\."),
     ],
 )
 @pytest.mark.parametrize("stage", ["fit", "validate", "test"])

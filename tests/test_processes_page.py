@@ -8,7 +8,7 @@ import yaml
 
 from lit_xai.cli import train_cli
 from lit_xai.evaluation.options import evaluation_parser
-from tests.test_readme import commands
+from tests.docs.pages import commands
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "processes.md").read_text()
@@ -51,6 +51,7 @@ def test_a_training_is_understood(arguments, monkeypatch, capsys):
     assert shared in ((2, 1, "ddp"), (1, 2, "ddp"), (1, 1, "auto"))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_by_the_commands_of_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     experiment = str(ROOT / "configs" / "experiments" / "embedded_pgd.yaml")

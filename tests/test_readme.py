@@ -1,113 +1,58 @@
-"""Every command and example in the documents runs, and every table equals its results."""
+"""Every table of README and of the pages without a test of their own equals its results."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from lit_xai.cli import train_cli
 from lit_xai.evaluation.paired import paired_tables
-from lit_xai.evaluation.table import comparison, insert
+from lit_xai.evaluation.table import comparison, headline, insert
 from lit_xai.reporting.reading import read_table
 from scripts.faithfulness import agreement_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-
-
-def blocks(document: str, language: str) -> list[str]:
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", document, re.DOTALL | re.MULTILINE)
-    return ["\n".join(line.removeprefix(indent) for line in code.split("\n")) for indent, code in found]
-
-
-def commands(document: str) -> list[str]:
-    return [
-        line.split("  #")[0].strip()
-        for block in blocks(document, "bash")
-        for line in block.splitlines()
-        if line
-    ]
-
-
-COMMANDS = commands(README)
-REGIMES = commands((ROOT / "docs" / "regimes.md").read_text())
-TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-
-
-# `test_processes_page.py` goes on with a run.
-@pytest.mark.parametrize(
-    "command",
-    [command for command in COMMANDS + REGIMES if "train.py" in command and "--resume" not in command],
-)
-def test_a_training_command_is_understood(command, monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    _, program, *arguments = shlex.split(command)
-    assert (ROOT / program).is_file()
-    with pytest.raises(SystemExit) as ended:
-        train_cli([*arguments, "--print_config"])
-    assert ended.value.code == 0
-    config = yaml.safe_load(capsys.readouterr().out)
-    for option, value in zip(arguments[3::2], arguments[4::2], strict=True):
-        place = config
-        for key in option.removeprefix("--").split("."):
-            place = place[key]
-        if value.endswith(".yaml"):
-            assert place["class_path"] == yaml.safe_load(Path(value).read_text())["class_path"]
-        else:
-            assert str(place).lower() == value
-
-
-def test_every_make_command_exists():
-    named = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
-    named |= {line.split()[1] for block in blocks(CONTRIBUTING, "bash") for line in block.splitlines()}
-    assert {"demo", "test"} <= named <= set(TARGETS)
-
-
-def test_every_other_command_is_tested_elsewhere():
-    others = [
-        command for command in COMMANDS if not command.startswith("make ") and "train.py" not in command
-    ]
-    sweep, evaluation = others
-    # Its commands are tested with the experiments.
-    assert shlex.split(sweep)[:2] == ["wandb", "sweep"]
-    assert (ROOT / shlex.split(sweep)[2]).is_file()
-    arguments = shlex.split(evaluation)
-    assert arguments[1:4] == ["evaluate.py", "-c", "configs/evaluate/quick.yaml"]
-    assert (ROOT / arguments[3]).is_file()
-
-
-def test_the_python_example_runs(capsys):
-    (example,) = blocks(README, "python")
-    names: dict[str, object] = {}
-    exec(compile(example, "README.md", "exec"), names)
-    result = names["result"]
-    assert (result.image_adv - result.image).abs().max().item() == pytest.approx(0.05, abs=1e-6)
-    assert names["curve"].shape == (8, 29)
-    assert capsys.readouterr().out.startswith("tensor([")
-
-
-def test_the_example_of_an_attack_darkens(model, batch):
-    from lit_xai.attacks.base import run_attack
-    from lit_xai.attributions.saliency import Saliency
-
-    (example,) = blocks(CONTRIBUTING, "python")
-    names: dict[str, object] = {}
-    exec(compile(example, "CONTRIBUTING.md", "exec"), names)
-    result = run_attack(model, Saliency(), names["Fade"](eps=0.1), batch, seed=0)
-    assert (result.image - result.image_adv).max().item() == pytest.approx(0.1)
-    (fragment,) = blocks(CONTRIBUTING, "yaml")
-    assert yaml.safe_load(fragment)["class_path"] == "lit_xai.attacks.fade.Fade"
 
 
 @pytest.mark.parametrize("name", re.findall(r"<!-- results: (\w+) -->", README))
 def test_a_table_is_what_its_results_render(name):
-    table = comparison(read_table(ROOT / "results" / name / "results.csv"))
-    assert insert(README, name, table) == README
-    assert f"\n{table}\n" in README
+    results = read_table(ROOT / "results" / name / "results.csv")
+    narrow, full = headline(results), comparison(results)
+    assert insert(README, name, narrow) == README
+    assert f"\n{narrow}\n" in README
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    assert insert(page, name, full) == page
+    assert f"\n{full}\n" in page
+
+
+def test_what_the_study_says():
+    results = read_table(ROOT / "results" / "study" / "results.csv")
+    assert len(set(results["metric"]) - {"accuracy"}) == 13
+    cells = results[results["attribution"] == "integrated_gradients"].set_index(
+        ["attack", "metric", "checkpoint"]
+    )
+    top_k = cells.loc["top_k", "top_k"]
+    robust = ["pgd", "ig_norm", "ig_sum_norm"]
+    assert (top_k.loc[robust, "value"] > top_k.loc["natural", "value"] + 0.15).all()
+    apart = abs(top_k.loc["pgd", "value"] - top_k.loc["ig_sum_norm", "value"])
+    assert apart < top_k.loc["pgd", "stderr"] + top_k.loc["ig_sum_norm", "stderr"]
+    accuracy = results[(results["metric"] == "accuracy") & (results["attack"] == "unattacked")]
+    accuracy = accuracy.set_index("checkpoint")["value"]
+    assert (accuracy[robust] < accuracy["natural"]).all()
+    insertion = cells.loc["unattacked", "insertion"]["value"]
+    assert (insertion[robust] < insertion["natural"]).all()
+
+
+def test_every_page_is_linked_and_every_link_leads_somewhere():
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    linked = set(re.findall(r"\]\(([\w./-]+)\)", README))
+    assert pages <= linked
+    for page in ("README.md", "CONTRIBUTING.md", *sorted(pages)):
+        text = (ROOT / page).read_text()
+        for link in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+            assert ((ROOT / page).parent / link).exists(), f"{page}: {link}"
 
 
 def test_the_tables_of_faithfulness_are_what_their_results_render():
@@ -148,6 +93,9 @@ def test_the_claims_of_faithfulness_are_what_the_intervals_show():
 
 
 def test_the_list_of_methods_is_whole():
-    for folder in ("attributions", "attacks", "regimes", "metrics"):
+    listed = README.partition("## What is here")[2].partition("\n## ")[0]
+    for folder in ("attributions", "attacks", "regimes", "metrics", "models", "data"):
         for path in (ROOT / "configs" / folder).glob("*.yaml"):
-            assert f"`{yaml.safe_load(path.read_text())['class_path'].rsplit('.', 1)[1]}`" in README
+            assert f"`{yaml.safe_load(path.read_text())['class_path'].rsplit('.', 1)[1]}`" in listed, (
+                path.name
+            )

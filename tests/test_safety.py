@@ -13,8 +13,7 @@ import pytest
 import torch
 import yaml
 
-from lit_xai.cli import train_cli
-from lit_xai.evaluation.cli import evaluate_cli
+from lit_xai.cli import evaluate_cli, train_cli
 from lit_xai.evaluation.store import Store
 from lit_xai.training.checkpoint_io import WholeFiles
 from tests.evaluation.test_components import checkpoint, command

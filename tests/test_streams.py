@@ -1,3 +1,4 @@
+import io
 import logging
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from lit_xai.streams import plain_streams
+from lit_xai.streams import Lines, plain_streams
 
 LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric")
 
@@ -87,7 +88,7 @@ def test_a_warning_can_be_caught_inside():
 
 def test_a_process_writes_plain_lines_wherever_lightning_is_imported():
     program = (
-        "from lit_xai.streams import plain_streams\n"
+        "from lit_xai.streams import Lines, plain_streams\n"
         "assert not any(name in __import__('sys').modules for name in ('torch', 'lightning'))\n"
         "with plain_streams():\n"
         "    import lightning.pytorch as pl, warnings\n"
@@ -99,3 +100,28 @@ def test_a_process_writes_plain_lines_wherever_lightning_is_imported():
     )
     assert found.stderr == "warning: mine\n"
     assert found.stdout.startswith("GPU available: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("a\nb\n", "a\nb\n"),
+        ("\r 1%\r 50%\r100%\nafter\n", "100%\nafter\n"),
+        ("\r 1%\r 50%\r    \rnext\n", "next\n"),
+        ("\r 1%\r 50%", "50%\n"),
+        ("question? ", "question? "),
+    ],
+)
+def test_a_bar_in_a_file_is_its_last_state(written, seen):
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.write(written)
+    lines.end()
+    assert stream.getvalue() == seen
+
+
+def test_a_long_bar_is_seen_from_time_to_time():
+    stream = io.StringIO()
+    lines = Lines(stream, seconds=0)
+    lines.write("\r10%\r20%\r30%")
+    assert stream.getvalue() == "10%\n20%\n"

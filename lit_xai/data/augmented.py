@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset, DistributedSampler
 
-from lit_xai.data.base import Images
+from lit_xai.data.images import LabelledImages
 from lit_xai.noise import Noise
 from lit_xai.types import Batch
 
@@ -44,7 +44,7 @@ class Augmented(Dataset[Batch]):
         margin: Black pixels on each side before the crop.
     """
 
-    images: Images
+    images: LabelledImages
     seed: int
     margin: int = 4
 

@@ -1,68 +1,21 @@
 """The data module that every data set shares."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
 from lit_xai.data.checks import CheckedBatch, check_classes, check_labels
+from lit_xai.data.images import LabelledImages
 from lit_xai.data.samplers import evaluation_order, stratified, training_order
 from lit_xai.domain import check_batch
 from lit_xai.types import Batch
 
 Split = Literal["train", "val", "test"]
 _SPLITS: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
-
-
-@dataclass(frozen=True, eq=False)
-class Images(Dataset[Batch]):
-    """Images held in memory as bytes.
-
-    Args:
-        pixels: (N, C, H, W), uint8.
-        labels: (N,), int64.
-
-    Raises:
-        TypeError: If pixels or labels are of another type.
-        ValueError: If shapes do not fit.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        if (self.pixels.dtype, self.labels.dtype) != (torch.uint8, torch.int64):
-            raise TypeError(
-                "Expected pixels of torch.uint8 and labels of torch.int64, but got "
-                f"{self.pixels.dtype} and {self.labels.dtype}."
-            )
-        if self.pixels.ndim != 4 or self.labels.shape != self.pixels.shape[:1]:
-            raise ValueError(
-                "Expected pixels (N, C, H, W) with N labels, but got "
-                f"{tuple(self.pixels.shape)} and {tuple(self.labels.shape)}."
-            )
-
-    @classmethod
-    def from_bytes(cls, pixels: np.ndarray, labels: np.ndarray) -> "Images":
-        """Copy arrays of pixels (N, C, H, W) and labels (N,), both of bytes."""
-        return cls(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)))
-
-    def first(self, size: int | None) -> "Images":
-        """Return the first samples; all if None."""
-        return Images(self.pixels[:size], self.labels[:size])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Batch:
-        return Batch(self.pixels[index].float() / 255, self.labels[index], torch.tensor(index))
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
@@ -111,10 +64,10 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.num_workers = num_workers
         self.donor_split = donor_split
         self.seed = seed
-        self._images: dict[Split, Images] = {}
+        self._images: dict[Split, LabelledImages] = {}
 
     @abstractmethod
-    def read(self, split: Split) -> Images:
+    def read(self, split: Split) -> LabelledImages:
         """Read a whole split.
 
         Raises:
@@ -122,7 +75,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             ValueError: If a file is damaged.
         """
 
-    def images(self, split: Split) -> Images:
+    def images(self, split: Split) -> LabelledImages:
         """Return a split, cut to its limit; it is read once.
 
         Raises:
@@ -130,10 +83,26 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             ValueError: If a file is damaged, the split is empty, or a label is out of range.
         """
         if split not in self._images:
-            images = self.read(split).first(self.limits[split])
+            images = self.cut(self.read(split), split)
             check_labels(images.labels, self.num_classes, split)
             self._images[split] = images
         return self._images[split]
+
+    def cut(self, images: LabelledImages, split: Split) -> LabelledImages:
+        """Return a whole split cut to its limit: by default its first images."""
+        return images.first(self.limits[split])
+
+    def split_list(self, splits: Iterable[Split]) -> str | None:
+        """Return the files of splits, cut to their limits, as a table; None for data without files.
+
+        Args:
+            splits: Those to list, in this order; one that the data do not have is left out.
+
+        Returns:
+            CSV with columns split, sample_id, file, class, label.
+        """
+        del splits
+        return None
 
     def setup(self, stage: str) -> None:
         for split in _SPLITS.get(stage, ()):
@@ -172,7 +141,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return self._loader(*self.for_training(images, order), self.batch_size // world_size, "train")
 
     def for_training(
-        self, images: Images, order: DistributedSampler[Any]
+        self, images: LabelledImages, order: DistributedSampler[Any]
     ) -> tuple[Dataset[Batch], Sampler[Any]]:
         """Return what is trained on, and the places in it in their order; by default the images as they are.
 
@@ -210,12 +179,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return self._loader(self.images(self.donor_split), None, self.eval_batch_size, self.donor_split)
 
     def checksum(self, split: Split) -> str:
-        """Return the SHA-256 of a split, cut to its limit: of its pixels, their shape, and its labels."""
-        images = self.images(split)
-        digest = hashlib.sha256(str(tuple(images.pixels.shape)).encode())
-        for tensor in (images.pixels, images.labels):
-            digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()
+        """Return the SHA-256 of a split, cut to its limit: of all that decides its pixels and labels."""
+        return self.images(split).digest()
 
     def _processes(self) -> tuple[int, int]:
         if self.trainer:

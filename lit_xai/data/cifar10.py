@@ -11,9 +11,11 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler
 from torchvision import datasets
 
 from lit_xai.data.augmented import Augmented, EpochOrder
-from lit_xai.data.base import Images, Split
+from lit_xai.data.base import Split
+from lit_xai.data.decoding import one_line
 from lit_xai.data.fetching import fetching
-from lit_xai.data.stored import StoredData, check_numbers, first_directory_with, one_line
+from lit_xai.data.images import Images, LabelledImages
+from lit_xai.data.stored import StoredData, check_numbers, first_directory_with
 from lit_xai.types import Batch
 
 _VALIDATION = 5000
@@ -106,6 +108,6 @@ class CIFAR10(StoredData):
         return Images.from_bytes(pixels[kept], labels[kept])
 
     def for_training(
-        self, images: Images, order: DistributedSampler[Any]
+        self, images: LabelledImages, order: DistributedSampler[Any]
     ) -> tuple[Dataset[Batch], Sampler[Any]]:
         return (Augmented(images, self.seed), EpochOrder(order)) if self.augment else (images, order)

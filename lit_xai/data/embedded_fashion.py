@@ -6,7 +6,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from lit_xai.data.base import ImageDataModule, Images, Split
+from lit_xai.data.base import ImageDataModule, Split
+from lit_xai.data.images import Images
 
 _CHECKSUM = "1b3156d31b32e62f32ac5d0690dc163c71a80326ecc47a657222b0f27bfaa23e"
 

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from torchvision import datasets
 
-from lit_xai.data.base import Images, Split
+from lit_xai.data.base import Split
 from lit_xai.data.fetching import fetching
+from lit_xai.data.images import Images
 from lit_xai.data.stored import StoredData, first_directory_with
 
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")

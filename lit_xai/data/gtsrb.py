@@ -4,21 +4,26 @@ import csv
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
+from torch.utils.data import Dataset, DistributedSampler, Sampler
 from torchvision import datasets
 
-from lit_xai.data.base import Images, Split
+from lit_xai.data.balanced import Balanced, check_per_class, equalized, same_order
+from lit_xai.data.base import Split
+from lit_xai.data.decoding import one_line
 from lit_xai.data.fetching import fetching
+from lit_xai.data.images import Images, LabelledImages
 from lit_xai.data.stored import (
     StoredData,
     check_numbers,
     classes_in_turn,
     first_directory_with,
-    one_line,
     read_pictures,
 )
+from lit_xai.types import Batch
 
 _SIZE = 32
 _TRAIN = "GTSRB/Training"
@@ -92,13 +97,20 @@ class GTSRB(StoredData):
 
     The files are those that torchvision fetches: 26,640 training images, of which a tenth
     validates, tracks of frames kept together, and 12,630 test images. Whole frames are resized to 32 x 32
-    pixels, bilinear with antialiasing; regions of interest are not cut out, the histogram is not equalised.
+    pixels, bilinear with antialiasing; regions of interest are not cut out. Chen et al. (2019,
+    arXiv 1905.09957) equalise the histograms and train on 10,000 images of each class: `equalize` and
+    `per_class`; they begin with 39,209 training images, all of them to train on.
     Training and validation images come with the classes in turn, so that the first n hold all classes.
     `sample_id` counts within the split. Further options are those of `StoredData`.
 
     Args:
         data_dir: Directory of `GTSRB` and `GT-final_test.csv`, or of torchvision's `gtsrb`, which holds them;
             `data` if None.
+        equalize: Whether the histogram of each channel of every image is equalised, after resizing
+            (`equalized`).
+        per_class: Train on at least so many images of each class, by warped copies of those that are there
+            (`Balanced`), made anew from `seed` each time they are needed; none if None. Donors are the images
+            as they are, equalised or not.
 
     Raises:
         FileNotFoundError: If files are missing, when the data is set up.
@@ -106,7 +118,13 @@ class GTSRB(StoredData):
     """
 
     batch_size: int = 64
+    equalize: bool = False
+    per_class: int | None = None
     num_classes = 43
+
+    def __post_init__(self) -> None:
+        check_per_class(self.per_class)
+        super().__post_init__()
 
     def fetch(self) -> None:
         for split in ("train", "test"):
@@ -124,7 +142,20 @@ class GTSRB(StoredData):
             samples = train if split == "train" else val
             samples = [samples[place] for place in classes_in_turn([label for _, label in samples])]
         paths, labels = zip(*samples, strict=True)
-        return Images(read_pictures(paths, _resize), torch.tensor(labels))
+        images = Images(read_pictures(paths, _resize), torch.tensor(labels))
+        if split == "train":
+            # Copies are warped before they are equalised.
+            self._originals = images
+        return Images(equalized(images.pixels), images.labels) if self.equalize else images
+
+    def for_training(
+        self, images: LabelledImages, order: DistributedSampler[Any]
+    ) -> tuple[Dataset[Batch], Sampler[Any]]:
+        if self.per_class is None:
+            return images, order
+        originals = self._originals.first(len(images))
+        balanced = Balanced(originals, self.per_class, self.seed, self.equalize)
+        return balanced, same_order(balanced, order)
 
 
 def _resize(picture: Image.Image) -> Image.Image:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from torchvision import datasets
 
-from lit_xai.data.base import Images, Split
+from lit_xai.data.base import Split
 from lit_xai.data.fashion_mnist import read_split
 from lit_xai.data.fetching import fetching
+from lit_xai.data.images import Images
 from lit_xai.data.stored import StoredData
 
 

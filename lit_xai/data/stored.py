@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from lit_xai.data.base import ImageDataModule, Split
+from lit_xai.data.decoding import read_rgb
 
 _OWN = Path("data")
 
@@ -26,11 +27,13 @@ class StoredData(ImageDataModule):
         download: Fetch the files into `data_dir`, or `data`, if they are not there.
         batch_size: Images of a training batch, over all processes.
         eval_batch_size: Images of an evaluation batch, in each process.
-        max_train: Train on the first images only; None for all.
+        max_train: Train on the first images only; None for all. `donor_split` says what that
+            does to donors.
         max_val: Validate on the first images only; None for all.
         max_test: Test on the first images only; None for all.
         num_workers: Processes that load data.
-        donor_split: Where attacks that inject other images find them: `train`, `val` or `test`.
+        donor_split: Where attacks that inject other images find them: `train`, `val` or `test`, cut to its
+            `max_train`, `max_val` or `max_test`.
         seed: Of the order of the training images.
 
     Raises:
@@ -122,25 +125,14 @@ def read_pictures(paths: Sequence[Path], fit: Callable[[Image.Image], Image.Imag
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is no picture, or neither in RGB nor gray.
+        ValueError: If a file is no picture, of more than 8 bits, or neither in RGB nor gray.
     """
     return torch.stack([torch.from_numpy(_read_picture(path, fit)) for path in paths])
 
 
 def _read_picture(path: Path, fit: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a picture {path}, but got no such file. Fetch the data again.")
-    try:
-        with Image.open(path) as picture:
-            bands = "".join(picture.getbands())
-            pixels = np.array(fit(picture.convert("RGB"))).transpose(2, 0, 1)
-    # Decoders raise many kinds of errors on bytes that are no picture.
-    except Exception as error:
-        raise ValueError(f"Expected a picture, but got {path}: {one_line(error)}. Fetch it again.") from error
-    if bands not in ("RGB", "L"):
-        # Transparency would be dropped, the inks of a print be read the wrong way round.
-        raise ValueError(f"Expected a picture in RGB or gray, but got {bands} in {path}. Convert it.")
-    return pixels
+    # Transparency would be dropped, the inks of a print be read the wrong way round.
+    return np.array(fit(read_rgb(path, "Fetch the data again.", ("RGB", "L")))).transpose(2, 0, 1)
 
 
 def check_numbers(what: str, numbers: Sequence[int], allowed: range, path: Path) -> None:
@@ -161,8 +153,3 @@ def check_numbers(what: str, numbers: Sequence[int], allowed: range, path: Path)
     if wrong is not None:
         bounds = f"[{allowed[0]}, {allowed[-1]}]"
         raise ValueError(f"Expected {what} in {bounds} in {path}, but got {wrong}. Fetch it again.")
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's message on one short line."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:120].rstrip(".")

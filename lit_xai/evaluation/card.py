@@ -17,6 +17,7 @@ from lit_xai.data.base import ImageDataModule
 from lit_xai.evaluation.checkpoints import checksum
 from lit_xai.evaluation.code import source_digests
 from lit_xai.evaluation.cost import Passes
+from lit_xai.evaluation.donors import needs_donors
 from lit_xai.evaluation.grid import Grid
 from lit_xai.evaluation.plan import Plan, Settings
 from lit_xai.metrics.base import SampleMetric
@@ -104,15 +105,24 @@ def described_device(fabric: Fabric) -> dict[str, Any]:
     return {**device, "name": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
 
 
-def described_data(data: ImageDataModule) -> dict[str, Any]:
-    """Describe a data module: its class, its options, and the checksums of what it holds."""
+def described_data(data: ImageDataModule, checksums: Mapping[str, str]) -> dict[str, Any]:
+    """Describe a data module: its class, its options, and what `checksums` returned."""
     return {
         "class_path": _path(data),
         "init_args": {
             name: _plain(value) for name, value in data.hparams.items() if not name.startswith("_")
         },
-        "sha256": {"test": data.checksum("test"), "donors": data.checksum(data.donor_split)},
+        "sha256": dict(checksums),
     }
+
+
+def checksums(data: ImageDataModule, grid: Grid) -> dict[str, str]:
+    """Return the checksums of the test images, and of the donors where the grid needs any.
+
+    All files of these splits are read: one process does it for the others.
+    """
+    found = {"test": data.checksum("test")}
+    return {**found, "donors": data.checksum(data.donor_split)} if needs_donors(grid) else found
 
 
 def described_attributions(grid: Grid, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,11 +211,14 @@ def _is_file(text: str) -> bool:
 
 
 def _updated(options: Mapping[str, Any], attack: Attack) -> dict[str, Any]:
-    """Return an attack's options with the numbers that a sweep has changed."""
-    return {
-        name: getattr(attack, name, value) if type(value) in (int, float) else value
-        for name, value in options.items()
-    }
+    """Return an attack's options, and of one that it holds, with the numbers that a sweep has changed."""
+    return {name: _now(value, getattr(attack, name, value)) for name, value in options.items()}
+
+
+def _now(value: Any, part: Any) -> Any:
+    if isinstance(part, Attack):
+        return {**value, "init_args": _updated(value.get("init_args") or {}, part)}
+    return part if type(value) in (int, float) else value
 
 
 def _radius(attack: Attack) -> float | None:

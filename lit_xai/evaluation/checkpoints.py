@@ -42,6 +42,7 @@ def load_stored(path: Path) -> Stored:
     data = path.read_bytes() if path.is_file() else b""
     content = read_checkpoint(path, data)
     try:
+        # Its state has all of its weights, and a stranger's file does not decide what is read or fetched.
         classifier = LitClassifier.load_from_checkpoint(BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, KeyError, AttributeError, ArgumentError, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -14,8 +14,9 @@ import yaml
 from jsonargparse import Namespace
 from lightning.fabric import Fabric
 
-from lit_xai.command import Parser
-from lit_xai.data.base import ImageDataModule
+from lit_xai.command import Parser, modules_beside
+from lit_xai.data.base import ImageDataModule, Split
+from lit_xai.data.listing import write_split_list
 from lit_xai.evaluation import card
 from lit_xai.evaluation.checkpoints import load_data
 from lit_xai.evaluation.code import package_digest
@@ -41,6 +42,7 @@ from lit_xai.evaluation.sweep import expand
 from lit_xai.evaluation.table import headline
 from lit_xai.evaluation.together import ending_together
 from lit_xai.files import write_whole
+from lit_xai.programs import program
 from lit_xai.redaction import check_command, redacted
 from lit_xai.refusal import one_line_errors
 from lit_xai.regimes.pgd import PGD
@@ -88,6 +90,7 @@ def _settings(
 ) -> Settings:
     parts = options["grid"].get("init_args", {})
     own = {name: value for name, value in parts.items() if name not in ("attributions", "attacks", "metrics")}
+    sums = fabric.broadcast(card.checksums(data, grid) if fabric.is_global_zero else {})
     return Settings(
         environment={
             "versions": card.versions(),
@@ -97,7 +100,7 @@ def _settings(
             "grid": {"class_path": options["grid"]["class_path"], "init_args": own},
         },
         data={
-            **card.described_data(data),
+            **card.described_data(data, sums),
             **{name: options[name] for name in ("max_samples", "seed", "batch_size")},
         },
         attributions=card.described_attributions(grid, parts),
@@ -105,6 +108,11 @@ def _settings(
         metrics=card.described_metrics(grid, parts),
         examples=options["examples"],
     )
+
+
+def _used(data: ImageDataModule, settings: Settings) -> tuple[Split, ...]:
+    """Return the splits that an evaluation reads."""
+    return ("test", data.donor_split) if "donors" in settings.data["sha256"] else ("test",)
 
 
 def _name(plans: Sequence[Plan], claims: Mapping[str, Mapping[str, float]]) -> str:
@@ -155,6 +163,7 @@ def _run(config: Namespace, parser: Parser, command: Sequence[str]) -> Path:
             passes = Runner(store, fabric).run(plans)
             if fabric.is_global_zero:
                 with writing(output):
+                    write_split_list(data, _used(data, settings), output)
                     results = write_results(output, plans, store)
                     content = card.content(redacted(options), plans, settings, results, passes)
                     page = _report(output, content, plans, store, command)
@@ -181,7 +190,9 @@ def _report(
 def _closing_words(results: pd.DataFrame, output: Path, page: Path) -> str:
     return (
         f"\n{headline(results)}\n\n"
-        f"Results: {output / 'results.csv'}\nSamples: {output / 'samples.parquet'}\nReport:  {page}\n"
+        f"Results: {output / 'results.csv'}\nSamples: {output / 'samples.parquet'}\n"
+        f"Report:  {page}, to be opened in a browser\n"
+        f"Rank it: {program('lit-xai-leaderboard')} {output.parent}\n"
     )
 
 
@@ -191,16 +202,7 @@ def evaluated(arguments: Sequence[str]) -> Path:
     Args:
         arguments: As on the command line.
     """
-    with plain_streams(), one_line_errors(lambda: _REMEDY):
+    with plain_streams(), modules_beside(), one_line_errors(lambda: _REMEDY):
         check_command(arguments)
         parser = evaluation_parser()
         return _run(parser.parse_args(list(arguments)), parser, ["evaluate.py", *arguments])
-
-
-def evaluate_cli(args: Sequence[str] | None = None) -> None:
-    """Evaluate networks as the command line says.
-
-    Args:
-        args: Arguments, as on the command line; those of the process if None.
-    """
-    evaluated(sys.argv[1:] if args is None else args)

@@ -14,10 +14,13 @@ from lit_xai.regimes.pgd import PGD
 def evaluation_parser() -> Parser:
     """Return the parser of the evaluation command."""
     parser = Parser(
-        prog="evaluate.py", description="Attack the explanations of trained classifiers and compare them."
+        prog="lit-xai-evaluate",
+        description="Attack the explanations of trained classifiers and compare them.",
     )
     add = parser.add_argument
     add("-c", "--config", action=ActionConfigFile, help="File with any of the options below.")
+    add("--help_all", action="help", help="Show every option and exit.")
+    parser.add_manners()
     add("--checkpoints", type=str, nargs="+", default=[], help="Files, or name=file.")
     add(
         "--models",
@@ -40,7 +43,7 @@ def evaluation_parser() -> Parser:
         required=False,
         help="The images (default: the data of the first checkpoint).",
     )
-    add("--max_samples", type=int, default=256, help="Size of the stratified subset of the test split.")
+    add("-n", "--max_samples", type=int, default=256, help="Size of the stratified subset of the test split.")
     add("--batch_size", type=int, default=64, help="Samples attacked at once, in each process.")
     add("--seed", type=int, default=0, help="Of the subset.")
     add("--examples", type=int, default=3, help="Samples shown at each end of an attack's scores.")
@@ -55,6 +58,7 @@ def evaluation_parser() -> Parser:
         help="Claimed values by checkpoint and attribution/attack/metric, to be compared with the measured.",
     )
     add(
+        "-o",
         "--output",
         type=Path | None,
         default=None,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal
 from itertools import product
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -16,7 +17,9 @@ class Sweep:
     """Versions of an attack, one for each combination of values.
 
     A version is named after its attack and values, as in `top_k_eps_0_05`: six digits, whole numbers in full,
-    never an exponent. A version whose values are the attack's own is the attack itself.
+    never an exponent. A version whose values are the attack's own is the attack itself. A field of an attack
+    that the attack holds has its place in front, as `reference.alpha` of a `MatchedGaussian`; the version's
+    name leaves it out.
 
     Args:
         values: Values to try, by field of the attack; all combinations, the last field varying fastest.
@@ -66,16 +69,17 @@ class Sweep:
             for option, values in self.values.items()
         ]
         chosen = [dict(zip(self.values, row, strict=True)) for row in product(*columns)]
-        names = ["_".join([name, *(f"{option}_{_text(row[option])}" for option in row)]) for row in chosen]
+        names = [
+            "_".join([name, *(f"{_last(option)}_{_text(row[option])}" for option in row)]) for row in chosen
+        ]
         _refuse_doubles("values that differ in six digits", names)
         return {key: (self._version(attack, row), row) for key, row in zip(names, chosen, strict=True)}
 
     def _version(self, attack: Attack, values: Mapping[str, float]) -> Attack:
-        settings: Any = attack
         changes = {**values, **self._in_proportion(attack, values)}
-        if all(getattr(attack, option) == value for option, value in changes.items()):
+        if all(attrgetter(option)(attack) == value for option, value in changes.items()):
             return attack
-        version: Attack = replace(settings, **changes)
+        version: Attack = _replaced(attack, changes)
         return version
 
     def _in_proportion(self, attack: Attack, values: Mapping[str, float]) -> dict[str, float]:
@@ -83,15 +87,15 @@ class Sweep:
             return {}
         first = next(iter(values))
         for option in (first, *self.scaled):
-            if not getattr(attack, option):
+            if not attrgetter(option)(attack):
                 raise ValueError(
                     f"Expected a number other than 0 as `{option}` where `scaled` names it or another field, "
-                    f"but got {getattr(attack, option)}. Set it, or empty `scaled`."
+                    f"but got {attrgetter(option)(attack)}. Set it, or empty `scaled`."
                 )
         # In this order, so that the attack's own value gives exactly the attack's own setting.
-        ratio = values[first] / getattr(attack, first)
+        ratio = values[first] / attrgetter(first)(attack)
         whole = _numbers(attack)
-        found = {option: getattr(attack, option) * ratio for option in self.scaled}
+        found = {option: attrgetter(option)(attack) * ratio for option in self.scaled}
         return {option: round(value) if whole[option] else value for option, value in found.items()}
 
 
@@ -136,13 +140,41 @@ def _refuse_doubles(expected: str, names: Iterable[str]) -> None:
 
 
 def _numbers(attack: Attack) -> dict[str, bool]:
-    """Return the options of an attack that are numbers, and whether only whole ones will do."""
+    """Return which options are numbers, of an attack and of those it holds, and whether only whole ones."""
     settings: Any = attack
     if not is_dataclass(settings):
         return {}
     hints = get_type_hints(type(settings))
-    kinds = {option.name: _alternatives(hints[option.name]) for option in fields(settings) if option.init}
-    return {name: float not in kind for name, kind in kinds.items() if kind & {int, float}}
+    names = [option.name for option in fields(settings) if option.init]
+    kinds = {name: _alternatives(hints[name]) for name in names}
+    own = {name: float not in kind for name, kind in kinds.items() if kind & {int, float}}
+    held = {name: getattr(settings, name) for name in names}
+    inner = {
+        f"{name}.{option}": whole
+        for name, part in held.items()
+        if isinstance(part, Attack)
+        for option, whole in _numbers(part).items()
+    }
+    return {**own, **inner}
+
+
+def _replaced(part: Any, changes: Mapping[str, float]) -> Any:
+    """Return a copy of an attack with other options, its own or, behind a dot, those of one that it holds."""
+    own: dict[str, Any] = {}
+    held: dict[str, dict[str, float]] = {}
+    for option, value in changes.items():
+        name, dot, inner = option.partition(".")
+        if dot:
+            held.setdefault(name, {})[inner] = value
+        else:
+            own[name] = value
+    return replace(
+        part, **own, **{name: _replaced(getattr(part, name), inner) for name, inner in held.items()}
+    )
+
+
+def _last(option: str) -> str:
+    return option.rpartition(".")[2]
 
 
 def _alternatives(hint: Any) -> set[Any]:

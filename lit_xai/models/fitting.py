@@ -10,7 +10,9 @@ from lit_xai.gate import evaluating, on_network
 from lit_xai.types import Batch
 
 
-def check_fits(network: nn.Module, image: Tensor, num_classes: int, name: str) -> None:
+def check_fits(
+    network: nn.Module, image: Tensor, num_classes: int, name: str, *, exactly: bool = False
+) -> None:
     """Refuse a network that does not take the images or has no logit for one of their classes.
 
     Args:
@@ -18,6 +20,7 @@ def check_fits(network: nn.Module, image: Tensor, num_classes: int, name: str) -
         image: One of the images: pixels in [0, 1], (C, H, W).
         num_classes: Number of classes.
         name: Of the network, for the message.
+        exactly: Whether a logit that belongs to no class is refused too.
 
     Raises:
         TypeError: If the pixels are not of a floating type.
@@ -34,10 +37,10 @@ def check_fits(network: nn.Module, image: Tensor, num_classes: int, name: str) -
         raise ValueError(
             f"Expected networks that take images {tuple(image.shape)}, but got {name}: {reason[:200]}"
         ) from error
-    if logits.ndim != 2 or logits.shape[1] < num_classes:
+    if logits.ndim != 2 or logits.shape[1] < num_classes or (exactly and logits.shape[1] > num_classes):
         raise ValueError(
-            f"Expected networks of at least {num_classes} classes, but got {name}, "
-            f"whose logits are {tuple(logits.shape[1:])}."
+            f"Expected networks of {'' if exactly else 'at least '}{num_classes} classes, but got {name}, "
+            f"whose logits are {tuple(logits.shape[1:])}. Set its `num_classes` to {num_classes}."
         )
 
 

@@ -1,28 +1,29 @@
 """The leaderboard command."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from lit_xai.refusal import one_line_errors, refuse
+from lit_xai.plain_parser import PlainParser
+from lit_xai.refusal import one_line_errors
+
+_EXAMPLES = (
+    "lit-xai-leaderboard runs/evaluate",
+    "lit-xai-leaderboard runs/evaluate -o boards/today.html",
+)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        refuse(message)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="lit-xai-leaderboard",
-        description="Rank checkpoints of many evaluations by how well their explanations withstand attacks.",
+def _parser() -> PlainParser:
+    parser = PlainParser(
+        "lit-xai-leaderboard",
+        "Rank checkpoints of many evaluations by how well their explanations withstand attacks.",
+        _EXAMPLES,
     )
     parser.add_argument(
         "directory", type=Path, metavar="DIR", help="Searched, to any depth, for card.json with results.csv."
     )
     parser.add_argument(
+        "-o",
         "--output",
         type=Path,
         metavar="FILE",

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import Namespace
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_xai.command import Parser
 from lit_xai.data.base import ImageDataModule
+from lit_xai.data.listing import keep_split_list
 from lit_xai.evaluation.checkpoints import read_checkpoint
 from lit_xai.evaluation.components import check_components
+from lit_xai.models.library import rebuilding
 from lit_xai.module import LitClassifier
 from lit_xai.runs import (
     PLACEHOLDER,
@@ -48,8 +49,10 @@ from lit_xai.training.resuming import (
     check_epoch_is_whole,
     clear_interrupted,
     say_other_data,
+    say_other_model,
     say_other_trainer,
 )
+from lit_xai.training.starting import read_starts
 from lit_xai.training.steps import RESUME
 
 RUN_DIR = "LIT_XAI_RUN_DIR"
@@ -146,14 +149,10 @@ class TrainCLI(LightningCLI):
         content = read_checkpoint(Path(path))
         if command == "fit":
             check_epoch_is_whole(Path(path), content)
-        before = _flat(config["model"])
+        before = config["model"]
         with refused_in_one_line(Path(path)):
             super()._parse_ckpt_path()
-        after = _flat(self.config[command]["model"])
-        for key in sorted(before.keys() | after.keys()):
-            if before.get(key) != after.get(key) and key != "num_classes":
-                given, used = before.get(key), after.get(key)
-                rank_zero_warn(f"model.{key}: {given} was given, but the checkpoint's {used} is used.")
+        say_other_model(before, self.config[command]["model"])
         if self.resumed is None:
             say_other_data(content, config["data"])
         elif command == "fit":
@@ -175,6 +174,13 @@ class TrainCLI(LightningCLI):
         keep_wandb_inside(self.run_dir)
         config["trainer"] = fill_in(config["trainer"], self.run_dir.resolve())
         config["trainer"]["default_root_dir"] = str(self.run_dir.resolve())
+
+    def instantiate_classes(self) -> None:
+        """Build all parts; weights that a checkpoint replaces are read only to be compared with."""
+        path = self.config[self.subcommand]["ckpt_path"]
+        with rebuilding(when=bool(path)) as unread:
+            super().instantiate_classes()
+        read_starts(self.model, unread, str(self.subcommand), None if self.resumed else path)
 
     def _run_directory(self) -> Path:
         if rank_zero_only.rank:  # type: ignore[attr-defined]
@@ -227,6 +233,8 @@ class TrainCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.datamodule.read_ahead(subcommand)
+        if subcommand == "fit":
+            keep_split_list(self.datamodule, self.run_dir, goes_on=(self.run_dir / RESUME).is_file())
         try:
             super()._run_subcommand(subcommand)
         except RuntimeError as error:
@@ -236,10 +244,6 @@ class TrainCLI(LightningCLI):
             raise ValueError(
                 f"Expected the weights of this network, but got {path}: {reason[:200]}"
             ) from error
-
-
-def _flat(config: Namespace) -> dict[str, Any]:
-    return {str(key): value for key, value in config.items() if not isinstance(value, Namespace)}
 
 
 def _listed(value: Any) -> list[Any]:

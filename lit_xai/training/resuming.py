@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -189,6 +190,25 @@ def check_end(content: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
         raise ValueError(
             f"Expected `max_epochs` of at least {behind}, which the run has behind it, but got {wanted}."
         )
+
+
+def say_other_model(given: Namespace, used: Namespace) -> None:
+    """Warn of settings of the classifier that a checkpoint's own replace.
+
+    Args:
+        given: On the command line and in its files.
+        used: Of the checkpoint.
+    """
+    before, after = _flat(given), _flat(used)
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and key != "num_classes":
+            rank_zero_warn(
+                f"model.{key}: {before.get(key)} was given, but the checkpoint's {after.get(key)} is used."
+            )
+
+
+def _flat(config: Namespace) -> dict[str, Any]:
+    return {str(key): value for key, value in config.items() if not isinstance(value, Namespace)}
 
 
 def say_other_data(content: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -226,9 +226,10 @@ def test_in_place_networks_have_the_map_of_their_copies(batch, way):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_the_map_sums_to_the_change_of_a_library_network():
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_the_map_sums_to_the_change_of_a_library_network(name):
     image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    model, label = library_network("resnet18"), torch.tensor([3, 5])
+    model, label = library_network(name), torch.tensor([3, 5])
     found = DeepLift().attribute(model, image, label, Noise(0, label))
     difference = (model(image) - model(torch.zeros_like(image))).gather(1, label[:, None])[:, 0]
     torch.testing.assert_close(
@@ -241,6 +242,8 @@ def test_the_map_sums_to_the_change_of_a_library_network():
     [
         (nn.ReLU(), lambda z: z.clamp(min=0)),
         (nn.LeakyReLU(0.2), lambda z: torch.where(z > 0, z, 0.2 * z)),
+        (nn.ReLU6(inplace=True), lambda z: z.clamp(0, 6)),
+        (nn.Hardtanh(-0.3, 0.2), lambda z: z.clamp(-0.3, 0.2)),
     ],
 )
 def test_equals_the_rescale_rule_written_out(batch, unit, bend):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lit_xai.data.base import ImageDataModule, Images
+from lit_xai.data.base import ImageDataModule
 from lit_xai.data.embedded_fashion import EmbeddedFashion
+from lit_xai.data.images import Images
 from lit_xai.types import Batch
 
 SIZES = {"train": 24, "val": 21, "test": 13}

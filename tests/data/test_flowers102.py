@@ -9,6 +9,7 @@ from scipy.io import savemat
 from torchvision import datasets
 from torchvision.datasets import flowers102
 
+from lit_xai.data.balanced import Balanced
 from lit_xai.data.flowers102 import Flowers102
 
 LABELS = [77, 77, 3, 3, 3, 102, 1, 77, 1]
@@ -100,7 +101,7 @@ def test_missing_files_are_named(own, tmp_path):
         Flowers102(data_dir=gone).setup("fit")
     (own / "jpg" / "image_00005.jpg").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"^Expected a picture .*jpg/image_00005\.jpg, but got no such"
+        FileNotFoundError, match=r"^Expected a picture, but got .*jpg/image_00005\.jpg, which does not"
     ):
         Flowers102(data_dir=own, size=8).images("val")
     (own / "imagelabels.mat").unlink()
@@ -144,7 +145,9 @@ def test_numbers_out_of_range_are_refused(own, name, key, values, wrong):
 def test_a_damaged_picture_is_refused_by_name(own):
     path = own / "jpg" / "image_00005.jpg"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(ValueError, match=rf"^Expected a picture, but got {path}: .*\. Fetch it again\.$"):
+    with pytest.raises(
+        ValueError, match=rf"^Expected a picture, but got {path}: .*\. Fetch the data again\.$"
+    ):
         Flowers102(data_dir=own, size=8).images("val")
 
 
@@ -159,3 +162,16 @@ def test_a_download_goes_where_the_files_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "Flowers102", lambda *args, **options: calls.append((args, options)))
     Flowers102(data_dir=tmp_path, download=True).prepare_data()
     assert calls == [((tmp_path,), {"download": True})]
+
+
+def test_training_is_balanced_by_copies_if_asked(files):
+    found = Flowers102(data_dir=files, size=16, per_class=5, seed=2, batch_size=30)
+    assert len(found.images("train")) == 4
+    expected = Balanced(found.images("train"), 5, seed=2)
+    (batch,) = found.train_dataloader()
+    counts = batch.label.bincount()
+    assert set(counts[counts > 0].tolist()) == {5}
+    for image, index in zip(batch.image, batch.sample_id.tolist(), strict=True):
+        assert torch.equal(image, expected[index].image)
+    with pytest.raises(ValueError, match="Expected `per_class` of at least 1, but got 0"):
+        Flowers102(per_class=0)

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
+from lit_xai.data.balanced import Balanced, equalized
 from lit_xai.data.gtsrb import GTSRB, samples_by_track
 
 TRACKS = {0: 21, 1: 1, 2: 2, 3: 24, 4: 26}
@@ -68,6 +69,26 @@ def linked(files, tmp_path) -> Path:
 
 def names(samples) -> list[tuple[int, str]]:
     return [(label, path.name) for path, label in samples]
+
+
+def test_histograms_are_equalised_if_asked(files, data):
+    even = GTSRB(data_dir=files, equalize=True)
+    for split in ("train", "val", "test"):
+        assert torch.equal(even.images(split).pixels, equalized(data.images(split).pixels))
+    assert not torch.equal(even.images("test").pixels, data.images("test").pixels)
+
+
+def test_training_is_balanced_by_copies_if_asked(files, data):
+    found = GTSRB(data_dir=files, equalize=True, per_class=30, max_train=90, seed=4, batch_size=430)
+    expected = Balanced(data.images("train").first(90), 30, seed=4, equalize=True)
+    batches = list(found.train_dataloader())
+    assert torch.cat([batch.label for batch in batches]).bincount().tolist() == [30] * 43
+    batch = batches[0]
+    for place in range(8):
+        assert torch.equal(batch.image[place], expected[batch.sample_id[place].item()].image)
+    assert len(found.images("train")) == 90
+    with pytest.raises(ValueError, match="Expected `per_class` of at least 1, but got 0"):
+        GTSRB(per_class=0)
 
 
 def test_a_tenth_of_the_tracks_of_each_class_validates_whole(files):
@@ -204,7 +225,7 @@ def test_a_damaged_table_is_refused_by_name(linked, table, message):
 def test_a_picture_that_the_table_names_must_be_there(linked):
     (linked / "gtsrb" / "GT-final_test.csv").write_text("Filename;ClassId\n9.ppm;3\n")
     with pytest.raises(
-        FileNotFoundError, match=r"^Expected a picture .*Final_Test/Images/9\.ppm, but got no"
+        FileNotFoundError, match=r"^Expected a picture, but got .*Final_Test/Images/9\.ppm, which does not"
     ):
         GTSRB(data_dir=linked).setup("test")
 

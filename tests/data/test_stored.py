@@ -18,7 +18,6 @@ from lit_xai.data.stored import (
     check_numbers,
     classes_in_turn,
     first_directory_with,
-    one_line,
     read_pictures,
 )
 
@@ -34,7 +33,13 @@ SHARED = {
     "donor_split": "val",
     "seed": 8,
 }
-SETS = {FashionMNIST: {}, MNIST: {}, CIFAR10: {"augment": True}, GTSRB: {}, Flowers102: {"size": 9}}
+SETS = {
+    FashionMNIST: {},
+    MNIST: {},
+    CIFAR10: {"augment": True},
+    GTSRB: {"equalize": True, "per_class": 3},
+    Flowers102: {"size": 9, "per_class": 2},
+}
 KINDS = pytest.mark.parametrize("kind", SETS, ids=lambda kind: kind.__name__)
 
 
@@ -135,14 +140,16 @@ def test_pictures_are_read_as_colours(tmp_path):
 def test_what_is_no_picture_is_refused_by_name(tmp_path, content):
     path = tmp_path / "a.ppm"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"^Expected a picture, but got .*\. Fetch it again\.$") as found:
+    with pytest.raises(
+        ValueError, match=r"^Expected a picture, but got .*\. Fetch the data again\.$"
+    ) as found:
         read_pictures([path], lambda picture: picture)
     assert str(path) in str(found.value)
     assert "\n" not in str(found.value)
 
 
 def test_a_missing_picture_is_named(tmp_path):
-    message = f"Expected a picture {tmp_path / 'a.ppm'}, but got no such file. Fetch the data again."
+    message = f"Expected a picture, but got {tmp_path / 'a.ppm'}, which does not exist. Fetch the data again."
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
         read_pictures([tmp_path / "a.ppm"], lambda picture: picture)
 
@@ -155,12 +162,6 @@ def test_numbers_are_checked():
         message = rf"^Expected labels in \[1, 4\] in file, but got {wrong}\. Fetch it again\.$"
         with pytest.raises(ValueError, match=message):
             check_numbers("labels", [1, wrong], range(1, 5), Path("file"))
-
-
-def test_a_message_is_one_short_line():
-    assert one_line(ValueError("a\n  b.")) == "a b"
-    assert one_line(KeyError()) == "KeyError"
-    assert len(one_line(ValueError("long " * 100))) == 120
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "CMYK", "LA"])

@@ -10,7 +10,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from lit_xai.attacks.base import Attack
-from lit_xai.data.base import ImageDataModule, Images
+from lit_xai.data.base import ImageDataModule
+from lit_xai.data.images import Images
 from lit_xai.types import Batch
 
 

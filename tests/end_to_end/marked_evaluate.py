@@ -14,7 +14,7 @@ from typing import Any
 
 from lit_xai.attacks.exiaa import EXIAA
 from lit_xai.attacks.random_sign import RandomSign
-from lit_xai.evaluation.cli import evaluate_cli
+from lit_xai.cli import evaluate_cli
 
 
 class Half:

@@ -1,5 +1,6 @@
 """How the training command ends, whatever ends it; nothing is trained here."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lit_xai import cli
+from lit_xai.programs import program
 from lit_xai.runs import hold
+from lit_xai.training import entry
 from lit_xai.training.requeueing import RequeueError, WayBack
 
 
@@ -26,8 +28,8 @@ def run(tmp_path, monkeypatch):
             started.run_dir, started.fitting, started.lock = tmp_path, True, hold(tmp_path)
             action()
 
-        monkeypatch.setattr(cli, "TrainCLI", training)
-        cli.train_cli(["fit"])
+        monkeypatch.setattr(entry, "Command", training)
+        entry.trained(["fit"])
 
     return ended
 
@@ -37,8 +39,8 @@ def told(monkeypatch):
     """What W&B is told."""
     calls = []
     own = SimpleNamespace(url="https://x", mark_preempting=lambda: calls.append("preempting"))
-    monkeypatch.setattr(cli.wandb, "run", own)
-    monkeypatch.setattr(cli.wandb, "finish", lambda *, exit_code: calls.append(exit_code))
+    monkeypatch.setattr(entry.wandb, "run", own)
+    monkeypatch.setattr(entry.wandb, "finish", lambda *, exit_code: calls.append(exit_code))
     return calls
 
 
@@ -54,10 +56,18 @@ def terminated():
     time.sleep(10)
 
 
+def terminated_with_workers():
+    """Be told that a worker has ended, where what the handler raises is dropped, as in `__del__`."""
+    with contextlib.suppress(SystemExit):
+        terminated()
+    raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+
+
 @pytest.mark.parametrize(
     ("action", "status", "word"),
     [
         (terminated, 143, "Terminated"),
+        (terminated_with_workers, 143, "Terminated"),
         (raising(SIGTERMException()), 143, "Terminated"),
         (raising(KeyboardInterrupt()), 130, "Interrupted"),
     ],
@@ -67,9 +77,18 @@ def test_an_end_from_outside_is_said_once(action, status, word, run, told, tmp_p
     with pytest.raises(SystemExit) as end:
         run(action)
     assert end.value.code == status
-    assert capsys.readouterr() == ("", f"{word}. Go on with it: lit-xai-train fit --resume {tmp_path}\n")
+    assert capsys.readouterr() == (
+        "",
+        f"{word}. Go on with it: {program('lit-xai-train')} fit --resume {tmp_path}\n",
+    )
     assert told == [1]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_worker_that_ends_by_itself_is_an_error(run, told):
+    with pytest.raises(RuntimeError, match="worker"):
+        run(raising(RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")))
+    assert told == [1]
 
 
 def test_an_error_says_how_to_go_on(run, told, tmp_path, capsys):
@@ -77,7 +96,7 @@ def test_an_error_says_how_to_go_on(run, told, tmp_path, capsys):
         run(raising(ValueError("Expected one, but got two.")))
     assert end.value.code == 2
     out, err = capsys.readouterr()
-    assert out == f"Go on with it: lit-xai-train fit --resume {tmp_path}\n"
+    assert out == f"Go on with it: {program('lit-xai-train')} fit --resume {tmp_path}\n"
     assert err == "error: Expected one, but got two.\n"
     assert told == [1]
 

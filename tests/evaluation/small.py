@@ -9,7 +9,8 @@ from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attacks.top_k import TopK
 from lit_xai.attributions.input_x_gradient import InputXGradient
 from lit_xai.attributions.saliency import Saliency
-from lit_xai.data.base import ImageDataModule, Images
+from lit_xai.data.base import ImageDataModule
+from lit_xai.data.images import Images
 from lit_xai.evaluation.grid import Grid
 from lit_xai.evaluation.pieces import Subset
 from lit_xai.evaluation.plan import Plan, Settings, planned

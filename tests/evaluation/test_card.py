@@ -39,13 +39,22 @@ def test_versions_are_those_that_are_installed():
 
 def test_data_are_described_with_what_they_hold():
     data = EmbeddedFashion(max_train=100, max_test=40)
-    found = card.described_data(data)
+    grid = small_grid().with_attacks({"exiaa": EXIAA()})
+    found = card.described_data(data, card.checksums(data, grid))
     assert found["class_path"] == "lit_xai.data.embedded_fashion.EmbeddedFashion"
     assert found["init_args"]["max_test"] == 40
     assert found["sha256"] == {"test": data.checksum("test"), "donors": data.checksum("train")}
-    other = card.described_data(EmbeddedFashion(max_train=100, max_test=40, donor_split="val"))
-    assert other["sha256"]["test"] == found["sha256"]["test"]
-    assert other["sha256"]["donors"] != found["sha256"]["donors"]
+    other = card.checksums(EmbeddedFashion(max_train=100, max_test=40, donor_split="val"), grid)
+    assert other["test"] == found["sha256"]["test"]
+    assert other["donors"] != found["sha256"]["donors"]
+
+
+def test_donors_that_nothing_looks_at_are_not_read(monkeypatch):
+    data = EmbeddedFashion(max_test=40)
+    read = []
+    monkeypatch.setattr(data, "read", lambda split: read.append(split) or EmbeddedFashion().read(split))
+    assert card.checksums(data, small_grid()) == {"test": EmbeddedFashion(max_test=40).checksum("test")}
+    assert read == ["test"]
 
 
 def test_attributions_and_metrics_are_described_with_all_their_options():
@@ -141,7 +150,7 @@ def test_what_is_not_plain_is_described_by_its_text():
             super().__init__(max_train=100, max_test=40)
             self.hparams.update({"paths": [Path("a"), (1.5, math.inf)], "kind": {"of": Path("b")}})
 
-    found = card.described_data(Odd())["init_args"]
+    found = card.described_data(Odd(), {})["init_args"]
     assert found["paths"] == ["a", [1.5, None]]
     assert found["kind"] == {"of": "b"}
 

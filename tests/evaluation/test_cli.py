@@ -2,6 +2,7 @@ import gzip
 import json
 import math
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -12,14 +13,15 @@ import yaml
 from lit_xai.attacks.base import run_attack
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attributions.saliency import Saliency
-from lit_xai.cli import train_cli
+from lit_xai.cli import evaluate_cli, train_cli
 from lit_xai.data.embedded_fashion import EmbeddedFashion
 from lit_xai.data.samplers import stratified
 from lit_xai.evaluation.checkpoints import load_classifier
-from lit_xai.evaluation.cli import evaluate_cli
 from lit_xai.metrics.maps import pixel_map
 from lit_xai.metrics.top_k import top_k_intersection
+from lit_xai.programs import program
 from lit_xai.types import Batch
+from tests.evaluation.studies import SHRUNK as COLOUR_STUDIES
 
 ROOT = Path(__file__).parents[2]
 GRID = {
@@ -35,6 +37,7 @@ GRID = {
     "accelerator": "cpu",
 }
 FEW = ["--data=lit_xai.data.embedded_fashion.EmbeddedFashion", "--data.init_args.max_test=60"]
+SWEEP = "{random_sign: {values: {eps: [0.1, 0.2]}}}"
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +156,15 @@ def test_an_unknown_option_is_one_line(config, capsys):
 
 
 def shipped() -> list:
-    """Return the shipped evaluations; those with many long attacks are slow even on a few images."""
-    paths = sorted((ROOT / "configs" / "evaluate").glob("*.yaml"))
-    slow = {"paper", "attacks"}
+    """Return the shipped evaluations; those with many long attacks are slow even on a few images.
+
+    Those of colour pictures, most of them of a thousand pixels, do not fit grey ones of 28 x 28:
+    test_studies.py runs them.
+    """
+    found = sorted((ROOT / "configs" / "evaluate").glob("*.yaml"))
+    paths = [path for path in found if path.stem not in COLOUR_STUDIES]
+    slow = {"paper", "attacks", "chen", "lens_fashion"}
+    slow |= {"attexplore", "attexplore_attacks", "attexplore_parameters", "attexplore_vit"}
     marks = {path.stem: [pytest.mark.slow] if path.stem in slow else [] for path in paths}
     return [pytest.param(path, id=path.stem, marks=marks[path.stem]) for path in paths]
 
@@ -282,3 +291,32 @@ def test_double_precision_is_in_the_card_and_in_other_pieces(runs, config, tmp_p
         assert card["precision"] == f"float{precision[:2]}"
         assert card["checkpoints"]["embedded_natural/1"]["precision"] == "32-true"
     assert not keys[0] & keys[1]
+
+
+def test_a_printed_configuration_is_read_back_as_it_is(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = [*FEW, "--models", "a=b.yaml", "--adversary.eps=0.2", "--sweeps", SWEEP, "-o", "out"]
+    printed = []
+    for arguments in (["-c", config, *options], ["-c", "printed.yaml"]):
+        with pytest.raises(SystemExit, match="0"):
+            evaluate_cli([*arguments, "--print_config"])
+        printed.append(capsys.readouterr().out)
+        Path("printed.yaml").write_text(printed[-1])
+    assert printed[0] == printed[1]
+    content = yaml.safe_load(printed[0])
+    assert (content["max_samples"], content["models"], content["output"]) == (40, ["a=b.yaml"], "out")
+    assert content["adversary"]["init_args"]["eps"] == 0.2
+    assert list(content["sweeps"]["random_sign"]["values"].values()) == [[0.1, 0.2]]
+    assert content["grid"]["init_args"]["metrics"]["top_k"]["init_args"]["k"] == 100
+
+
+def test_progress_in_a_file_is_a_few_lines(runs, config, tmp_path):
+    files = ["--checkpoints", checkpoint(runs, "natural"), "--output", str(tmp_path / "out")]
+    with (tmp_path / "said.txt").open("w", newline="") as stream, redirect_stdout(stream):
+        evaluate_cli(["-c", config, *FEW, *files, "--max_samples=20", "--batch_size=1"])
+    said = (tmp_path / "said.txt").read_bytes().decode()
+    assert not {"\r", "\x1b"} & set(said)
+    (bar,) = [line for line in said.splitlines() if line.startswith("Evaluating: ")]
+    assert "100%" in bar
+    assert len(said.splitlines()) < 30
+    assert f"Rank it: {program('lit-xai-leaderboard')} {tmp_path}\n" in said

@@ -10,6 +10,7 @@ from jsonargparse import ActionConfigFile
 from lit_xai.attacks.base import Attack
 from lit_xai.attacks.criteria import Intersection
 from lit_xai.attacks.exiaa import EXIAA
+from lit_xai.attacks.gaussian import MatchedGaussian
 from lit_xai.attacks.random_sign import RandomSign
 from lit_xai.attacks.top_k import TopK
 from lit_xai.attacks.unattacked import Unattacked
@@ -255,7 +256,7 @@ def test_sweeps_stand_in_a_configuration(tmp_path):
     [
         ("{top_k: {values: {eps: 0.1}}}", "Got value: 0.1"),
         ("{top_k: {values: {eps: [a]}}}", "Got value: a"),
-        ("{top_k: {eps: [0.1]}}", "Option 'eps' is not accepted"),
+        ("{top_k: {eps: [0.1]}}", "an option that its class takes, but got `eps`"),
         ("{top_k: [0.1]}", "Got value: [0.1]"),
     ],
 )
@@ -272,3 +273,19 @@ def test_a_configuration_without_values_is_refused_in_one_line(capsys):
         parser().instantiate(parser().parse_args(["--sweeps", "{top_k: {values: {eps: []}}}"]))
     expected = "error: Expected finite values for `eps`, each once, but got [].\n"
     assert capsys.readouterr().err == expected
+
+
+def test_a_field_of_an_attack_that_is_held_is_swept_too():
+    attack = MatchedGaussian(EXIAA(k=0.3))
+    found = versions({"reference.alpha": [0.03, 0.06], "reference.rank": [0, 2]}, attack, name="noise")
+    assert found == {
+        f"noise_alpha_0_0{alpha}_rank_{rank}": (
+            MatchedGaussian(EXIAA(alpha=alpha / 100, k=0.3, rank=rank)),
+            {"reference.alpha": alpha / 100, "reference.rank": rank},
+        )
+        for alpha in (3, 6)
+        for rank in (0, 2)
+    }
+    assert found["noise_alpha_0_06_rank_0"][0] is attack
+    with refused("Expected whole numbers for `reference.rank`, but got 0.5."):
+        versions({"reference.rank": [0.5]}, attack, name="noise")

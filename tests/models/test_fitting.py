@@ -22,7 +22,8 @@ class Masked(nn.Module):
 def test_a_network_that_fits_is_left_as_it_was():
     network = tiny_network().train()
     before = torch.get_rng_state()
-    check_fits(network, IMAGE, 4, "mine")
+    check_fits(network, IMAGE, 4, "mine", exactly=True)
+    check_fits(network, IMAGE, 3, "mine")
     check_weights(network, "in mine")
     assert network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
@@ -68,3 +69,15 @@ def test_what_is_no_tensor_is_left_alone():
 def test_images_that_are_not_normalised_are_refused():
     with pytest.raises(ValueError, match=r"pixels in \[0, 1\], but got values in \[.*, 2"):
         check_fits(tiny_network(), IMAGE * 255, 4, "mine")
+
+
+def test_a_network_with_too_few_logits_is_told_what_to_set():
+    with pytest.raises(ValueError, match=r"logits are \(4,\)\. Set its `num_classes` to 5\.$"):
+        check_fits(tiny_network(), IMAGE, 5, "mine")
+
+
+def test_a_network_with_too_many_logits_is_told_what_to_set():
+    with pytest.raises(
+        ValueError, match=r"networks of 3 classes, but got mine, .* \(4,\)\. Set its `num_classes` to 3\."
+    ):
+        check_fits(tiny_network(), IMAGE, 3, "mine", exactly=True)

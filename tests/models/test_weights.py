@@ -1,5 +1,6 @@
 import os
 import pickle
+from argparse import Namespace
 from pathlib import Path
 from unittest import mock
 
@@ -80,6 +81,27 @@ def test_other_parts_of_a_checkpoint_are_left_out(saved, model):
     assert_same(read_weights(saved({"epoch": 3, "state_dict": {**others, **weights}})), model)
 
 
+@pytest.mark.parametrize("holder", ["state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "net.", "backbone.", "network."])
+def test_reads_checkpoints_of_other_training_scripts(saved, model, said, holder, prefix):
+    weights = {prefix + name: value for name, value in model.state_dict().items()}
+    arguments = Namespace(lr=0.1, model="resnet18")
+    path = saved({"epoch": 3, "arch": "resnet18", "args": arguments, holder: weights})
+    assert read_weights(path).keys() == weights.keys()
+    other = tiny_network(seed=1)
+    load_weights(other, path)
+    assert_same(model.state_dict(), other)
+    line = f"{path}: the weights were read without the `{prefix}` before all of their names."
+    assert said == ([line] if prefix else [])
+
+
+def test_the_arguments_of_a_script_run_nothing(saved, model, tmp_path):
+    arguments = Namespace(hook=Harmful(tmp_path / "mark"))
+    with pytest.raises(ValueError, match="Expected a file of weights, but got"):
+        read_weights(saved({"args": arguments, "state_dict": model.state_dict()}))
+    assert not (tmp_path / "mark").exists()
+
+
 def test_a_network_that_wraps_a_model_keeps_its_names(saved):
     network = nn.ModuleDict({"model": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
     assert_same(read_weights(saved(network.state_dict())), network)
@@ -137,6 +159,9 @@ def test_refuses_code_and_does_not_run_it(tmp_path, model, inside, plain):
         {"state_dict": {1: torch.ones(2)}},
         {"state_dict": {"model.weight": "many"}},
         {"state_dict": {"model.weight": torch.ones(2), "model.bias": None}},
+        {"state_dict": {"weight": torch.ones(2), "bias": None}},
+        {"model": {}},
+        {"model": {"weight": torch.ones(2), "bias": 1.0}},
     ],
     ids=str,
 )
@@ -204,7 +229,17 @@ def test_the_ending_alone_decides_what_a_file_is_taken_for(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.model."]
+    "prefix",
+    [
+        "module.",
+        "model.",
+        "_orig_mod.",
+        "net.",
+        "backbone.",
+        "network.",
+        "module._orig_mod.",
+        "_orig_mod.module.model.",
+    ],
 )
 def test_the_prefixes_of_wrappers_are_taken_off_and_it_is_said(saved, model, said, prefix):
     path = saved({prefix + name: value for name, value in model.state_dict().items()})

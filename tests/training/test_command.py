@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from lit_xai.cli import train_cli
 from lit_xai.files import write_whole
+from lit_xai.programs import program
 from tests.stopped_runs import ROOT, checkpoint, curves, differences, written
 
 CSV = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "{run_dir}"}}
@@ -280,7 +281,7 @@ def test_a_failed_run_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     killed_at(monkeypatch, 7)
     with pytest.raises(KilledError):
         train_cli(["fit", "-c", config, "--experiment", "x"])
-    assert "Go on with it: lit-xai-train fit --resume runs/x/1\n" in capsys.readouterr().out
+    assert f"Go on with it: {program('lit-xai-train')} fit --resume runs/x/1\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -1,0 +1,67 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from lit_xai.shipped import CONFIGS, evaluation_file, shipped, shipped_beside, similar_file, with_shipped
+
+
+def test_a_file_that_is_not_here_is_the_packages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "configs/evaluate/quick.yaml"
+    inside = str(CONFIGS / "evaluate" / "quick.yaml")
+    given = ["-c", name, f"--grid={name}", "configs/none.yaml"]
+    assert with_shipped(given) == ["-c", inside, f"--grid={inside}", "configs/none.yaml"]
+    (tmp_path / "configs" / "evaluate").mkdir(parents=True)
+    (tmp_path / name).touch()
+    assert with_shipped(["-c", name]) == ["-c", name]
+
+
+def test_a_similar_file_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    assert str(similar_file(tmp_path / "mien.yaml")) == str(tmp_path / "mine.yaml")
+    assert similar_file(tmp_path / "zzzz.yaml") is None
+
+
+@pytest.mark.parametrize(("folder", "first"), [("evaluate", "quick"), ("experiments", "embedded_natural")])
+def test_every_file_is_named_the_one_for_beginners_first(folder, first):
+    words = shipped(folder)
+    assert words.startswith(f"Take configs/{folder}/{first}.yaml, or beside it: ")
+    named = re.findall(r"(?<=[ ,])(\w+\*?)(?: \((\d+)\))?(?=[,.])", words.partition(": ")[2])
+    left = {path.stem for path in (CONFIGS / folder).glob("*.yaml")} - {first}
+    for name, count in [(words.partition(": ")[2].partition(",")[0], ""), *named]:
+        begin = name.partition(" ")[0]
+        own = {
+            each for each in left if each == begin or (begin.endswith("*") and each.startswith(begin[:-1]))
+        }
+        assert not count or len(own) == int(count)
+        left -= own
+    assert not left
+    assert len(words) < 300
+
+
+def test_what_is_few_is_named_whole():
+    assert ", standard," in shipped("evaluate")
+    assert ", color," in shipped("evaluate")
+    assert ", image_folder_ig_norm, image_folder_natural," in shipped("experiments")
+
+
+def test_files_that_begin_alike_are_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lit_xai.shipped.CONFIGS", tmp_path / "inside")
+    (tmp_path / "inside" / "own").mkdir(parents=True)
+    for name in ("b_c_at", "b_c_attack", "b_c_x", "d", "d_e", "d_f", "g_h", "g_i"):
+        (tmp_path / "inside" / "own" / f"{name}.yaml").touch()
+    words = "In configs/own are: b_c_* (3), d* (3), g_h, g_i."
+    assert shipped("own") == f"{words} They lie in {tmp_path / 'inside' / 'own'}."
+    (tmp_path / "configs" / "own").mkdir(parents=True)
+    assert shipped("own") == words
+    assert shipped_beside(Path("configs/own/z.yaml")) == words
+    assert shipped_beside(Path("configs/other/z.yaml")) is None
+    assert shipped_beside(Path("own/z.yaml")) is None
+
+
+def test_colour_has_an_evaluation_of_its_own():
+    assert evaluation_file(color=True) == "configs/evaluate/color.yaml"
+    assert evaluation_file(color=False) == "configs/evaluate/quick.yaml"
