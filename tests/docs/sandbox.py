@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import timm
 import yaml
 from PIL import Image
@@ -132,13 +133,18 @@ def stand_in() -> None:
 
 @contextmanager
 def inside(directory: Path) -> Iterator[None]:
-    """Work in a directory: it is searched for modules, and nothing of the environment stays changed."""
+    """Work in a directory: it is searched for modules, and nothing of the environment stays changed.
+
+    Figures that were open before are closed, and so are those that were opened.
+    """
+    plt.close("all")
     before, environment, path, modules = Path.cwd(), dict(os.environ), list(sys.path), set(sys.modules)
     os.chdir(directory)
     sys.path.insert(0, str(directory))
     try:
         yield
     finally:
+        plt.close("all")
         os.chdir(before)
         sys.path[:] = path
         for name in set(sys.modules) - modules:

@@ -33,11 +33,10 @@ def test_it_says_what_it_measured(tmp_path, capsys):
     begun = time.process_time()
     with sandbox.inside(tmp_path):
         names = runpy.run_path(str(SCRIPT), run_name="__main__")
+        curves = plt.figure(plt.get_fignums()[0]).axes[0]
     spent = time.process_time() - begun
-    curves = plt.figure(plt.get_fignums()[0]).axes[0]
     styles = [line.get_linestyle() for line in curves.lines]
     names_of_lines = [text.get_text() for text in curves.get_legend().get_texts()]
-    plt.close("all")
     # The control is drawn beside each curve, dotted.
     assert (styles.count("-"), styles.count(":")) == (2, 2)
     assert names_of_lines == ["natural", "natural, random signs", "PGD", "PGD, random signs"]
