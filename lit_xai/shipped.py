@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-CONFIGS = Path(__file__).parent / "configs"
+_INSTALLED = Path(__file__).parent / "configs"
+# They are part of the package where it is installed, and beside it in a checkout.
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "configs"
 _FOLDER = "configs/"
 # As many files that begin alike are named one by one.
 _FEW = 2

@@ -1,4 +1,8 @@
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,27 @@ def test_a_file_that_is_not_here_is_the_packages(tmp_path, monkeypatch):
     (tmp_path / "configs" / "evaluate").mkdir(parents=True)
     (tmp_path / name).touch()
     assert with_shipped(["-c", name]) == ["-c", name]
+
+
+# Of a copy: what an earlier build left in the checkout is no part of this one.
+@pytest.mark.slow
+def test_a_built_package_holds_every_module_and_every_configuration(tmp_path):
+    source = tmp_path / "source"
+    for name in ("lit_xai", "configs"):
+        shutil.copytree(
+            CONFIGS.parent / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+        )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CONFIGS.parent / name, source)
+    sources = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(source)], check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    modules = {name for name in sources if name.startswith("lit_xai/")}
+    configurations = {f"lit_xai/{name}" for name in sources if name.startswith("configs/")}
+    assert len(configurations) > 100
+    assert inside == modules | configurations
 
 
 def test_a_similar_file_is_found(tmp_path, monkeypatch):
