@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from lit_xai.evaluation.table import markdown  # noqa: E402
 from lit_xai.refusal import one_line_errors  # noqa: E402
+from scripts.attexplore_names import ATTACKS, RIVALS  # noqa: E402
 
 PUBLISHED = ROOT / "scripts" / "attexplore_published.csv"
 GAMES = {
@@ -38,16 +39,7 @@ SPEED = {
     "ratio": "time / bare passes",
 }
 METHODS = {
-    "grad_cam": "Grad-CAM",
-    "boundary_ig": "BIG",
-    "saliency": "SaliencyMap",
-    "deep_lift": "DeepLIFT",
-    "guided_ig": "GIG",
-    "expected_gradients": "EG",
-    "fast_ig": "Fast-IG",
-    "integrated_gradients": "IG",
-    "smooth_grad": "SG",
-    "adversarial_ig": "AGI",
+    **RIVALS,
     "attexplore": "AttEXplore",
     "input_x_gradient": "input x gradient",
     "constant_map": "constant map",
@@ -55,15 +47,6 @@ METHODS = {
 }
 # What infidelity is without any forecast, E[d^2].
 NO_MAP = {"no_map": "no map"}
-ATTACKS = {
-    "plain": "NoAttack",
-    "pgd": "PGD",
-    "di": "DI-FGSM",
-    "ti": "TI-FGSM",
-    "mi": "MI-FGSM",
-    "sini": "SINI-FGSM",
-    "naa": "NAA",
-}
 KEYS = ["network", "attribution", "metric"]
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from lit_xai.evaluation.table import markdown
+from scripts.attexplore_names import ATTACKS, RIVALS
 
 # A mean difference within this is no difference. The paper's own two values for one setting differ by 0.007.
 FLAT = 0.02
@@ -37,32 +38,11 @@ def _pairs(claim: str, metric: str, first: str, others: dict[str, str], sign: in
         yield Trend(claim.format(label), metric, first, name, sign)
 
 
-_RIVALS = {
-    "grad_cam": "Grad-CAM",
-    "boundary_ig": "BIG",
-    "saliency": "SaliencyMap",
-    "deep_lift": "DeepLIFT",
-    "guided_ig": "GIG",
-    "expected_gradients": "EG",
-    "fast_ig": "Fast-IG",
-    "integrated_gradients": "IG",
-    "smooth_grad": "SG",
-    "adversarial_ig": "AGI",
-}
-_ATTACKS = {
-    "plain": "no attack",
-    "pgd": "PGD",
-    "di": "DI-FGSM",
-    "ti": "TI-FGSM",
-    "mi": "MI-FGSM",
-    "sini": "SINI-FGSM",
-    "naa": "NAA",
-}
-_LOWER = {name: _RIVALS[name] for name in ("smooth_grad", "guided_ig", "integrated_gradients")}
-_CODED = {f"attexplore_{name}_as_coded": label for name, label in _ATTACKS.items()}
+_LOWER = {name: RIVALS[name] for name in ("smooth_grad", "guided_ig", "integrated_gradients")}
+_CODED = {f"attexplore_{name}_as_coded": label for name, label in {**ATTACKS, "plain": "no attack"}.items()}
 _IN, _OUT = "insertion_union", "deletion_union"
 TRENDS = (
-    *_pairs("insertion is higher than that of {}", _IN, "attexplore", _RIVALS, 1),
+    *_pairs("insertion is higher than that of {}", _IN, "attexplore", RIVALS, 1),
     *_pairs("deletion is not as low as that of {}", _OUT, "attexplore", _LOWER, 1),
     Trend("insertion rises with the radius, 8/255 to 48/255", _IN, _EPS.format(48), _EPS.format(8), 1),
     Trend("deletion falls with the radius, 8/255 to 48/255", _OUT, _EPS.format(48), _EPS.format(8), -1),
