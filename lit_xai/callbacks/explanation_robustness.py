@@ -22,11 +22,11 @@ from lit_xai.types import Batch
 class ExplanationRobustness(Callback):
     """Run a grid on a fixed, stratified, seeded subset after each epoch, and log every mean to every logger.
 
-    Keys are `robustness/<attribution>/<attack>/<metric>` with `..._count` (samples in the mean) and
-    `..._kept` (mean over the samples whose attack succeeded) beside each,
-    `robustness/<attribution>/<attack>/failed` and `.../excluded` for each attack, and
-    `robustness/time_share`, the share of the wall time since the start that went into this. While fitting and
-    validating the subset comes from the validation split, while testing from the test split.
+    Keys are `robustness/<attribution>/<attack>/<metric>` with `..._count` (samples in the mean),
+    `..._stderr` (its standard error, NaN for fewer than two) and `..._kept` (mean over the samples whose
+    attack succeeded) beside each, `robustness/<attribution>/<attack>/failed` and `.../excluded` for each
+    attack, and `robustness/time_share`, the share of the wall time since the start that went into this. While
+    fitting and validating the subset comes from the validation split, while testing from the test split.
     `ModelCheckpoint` can monitor any key. Before the first epoch the cost of one evaluation is printed.
 
     Args:
@@ -144,6 +144,7 @@ def _keyed(rows: list[Row]) -> dict[str, float]:
         cell = f"robustness/{row.attribution}/{row.attack}"
         values[f"{cell}/{row.metric}"] = row.value
         values[f"{cell}/{row.metric}_count"] = float(row.count)
+        values[f"{cell}/{row.metric}_stderr"] = row.stderr
         values[f"{cell}/{row.metric}_kept"] = row.kept_value
         values[f"{cell}/failed"] = float(row.failed)
         values[f"{cell}/excluded"] = float(row.excluded)

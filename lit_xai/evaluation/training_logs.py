@@ -9,15 +9,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lit_xai.evaluation.checkpoints import finished_epochs, read_checkpoint
 
 _PREFIXES = ("val/", "robustness/")
-_COUNT = "_count"
 
 
 def training_log(checkpoint: Path, epochs: int | None = None) -> pd.DataFrame:
     """Return what was logged after each epoch up to a checkpoint.
 
-    Accuracies (`val/...`) and explanations (`robustness/...`, without the counts) are taken from the file
-    `csv/metrics.csv` of the run directory. Of an epoch that was trained twice the last value counts; a value
-    that was NaN is left out. A damaged file ends in a warning.
+    Accuracies (`val/...`) and explanations (`robustness/...`) are taken from the file `csv/metrics.csv` of
+    the run directory. Of an epoch that was trained twice the last value counts; a value that was NaN is left
+    out. A damaged file ends in a warning.
 
     Args:
         checkpoint: The file. Unless it lies in the `checkpoints` of a run directory, nothing is returned.
@@ -60,11 +59,7 @@ def _read(log: Path) -> dict[tuple[int, str], float]:
         if "epoch" not in header:
             raise ValueError("Expected a column `epoch`, but got none")
         epoch = header.index("epoch")
-        places = [
-            (place, key)
-            for place, key in enumerate(header)
-            if key.startswith(_PREFIXES) and not key.endswith(_COUNT)
-        ]
+        places = [(place, key) for place, key in enumerate(header) if key.startswith(_PREFIXES)]
         for row in rows:
             if len(row) > len(header):
                 raise ValueError(f"Expected {len(header)} columns, but got a row of {len(row)}")

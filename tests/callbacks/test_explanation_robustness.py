@@ -1,4 +1,5 @@
 import logging
+import statistics
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -83,6 +84,7 @@ def by_hand(model, split: str, sample_ids: list[int], attack) -> dict[str, float
     return {
         "top_k": sum(shares) / len(shares),
         "top_k_count": len(shares),
+        "top_k_stderr": statistics.stdev(shares) / len(shares) ** 0.5,
         "top_k_kept": sum(kept) / len(kept) if kept else float("nan"),
         "failed": succeeded.count(False),
         "excluded": excluded,
@@ -119,7 +121,7 @@ def test_every_cell_has_its_keys(tmp_path):
         f"robustness/{attribution}/{attack}/{key}"
         for attribution in attributions
         for attack in ("clean", "sign")
-        for key in ("top_k", "top_k_count", "top_k_kept", "failed", "excluded")
+        for key in ("top_k", "top_k_count", "top_k_stderr", "top_k_kept", "failed", "excluded")
     }
 
 

@@ -34,8 +34,10 @@ def test_sparse_rows_of_an_epoch_come_together(tmp_path):
     )
     assert rows(training_log(path, epochs=2)) == [
         (1, CHANGE, 25.5),
+        (1, f"{CHANGE}_count", 60.0),
         (1, ACCURACY, 0.75),
         (2, CHANGE, 30.0),
+        (2, f"{CHANGE}_count", 60.0),
         (2, ACCURACY, 0.5),
     ]
 
@@ -60,7 +62,12 @@ def test_an_infinite_value_is_kept(tmp_path):
 
 def test_a_last_row_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
     path = run_with(tmp_path, HEADER, "0,1,60,1,,0.1", "1,2")
-    assert rows(training_log(path, epochs=2)) == [(1, CHANGE, 1.0), (1, ACCURACY, 0.1), (2, CHANGE, 2.0)]
+    assert rows(training_log(path, epochs=2)) == [
+        (1, CHANGE, 1.0),
+        (1, f"{CHANGE}_count", 60.0),
+        (1, ACCURACY, 0.1),
+        (2, CHANGE, 2.0),
+    ]
 
 
 def test_a_row_without_an_epoch_has_no_place(tmp_path):

@@ -89,9 +89,9 @@ def line_plot(
     low, high = _span(lines)
     layers = _layers(lines, _TOUCHING * (high - low))
     height, right = _HEIGHT[min(2, len(titles))], widest + 26 if direct else RIGHT
-    note, legend = "wider: below another" if any(layers) else "", [*named, *dashed, *_seeds(lines)]
+    legend = [*named, *dashed, *([_SEEDS] if any(line.is_seed for line in lines) else [])]
     figure, panels = small_multiples(
-        titles, legend, heading=heading, below=below, height=height, right=right, note=note
+        titles, legend, heading=heading, below=below, height=height, right=right, note=_note(lines, layers)
     )
     frame(panels, low, high)
     _set_ticks(panels, whole=whole)
@@ -102,13 +102,14 @@ def line_plot(
     return figure
 
 
+def _note(lines: Sequence[Line], layers: Sequence[int]) -> str:
+    shaded = any(line.is_main and bool((line.low < line.high).any()) for line in lines)
+    return "; ".join(["shaded: 95 % interval"] * shaded + ["wider: below another"] * any(layers))
+
+
 def _span(lines: Sequence[Line]) -> tuple[float, float]:
     ends = np.concatenate([np.concatenate((line.low, line.high, line.value)) for line in lines])
     return float(np.nanmin(ends)), float(np.nanmax(ends))
-
-
-def _seeds(lines: Sequence[Line]) -> list[Entry]:
-    return [_SEEDS] if any(line.is_seed for line in lines) else []
 
 
 def _set_ticks(panels: Sequence[Axes], *, whole: bool) -> None:

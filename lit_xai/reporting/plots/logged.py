@@ -4,18 +4,20 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from lit_xai.reporting.reading import Results
 
-_COMPANIONS = ("_count", "_kept")
+_COMPANIONS = ("_count", "_stderr", "_kept")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Series(NamedTuple):
-    """A logged number over epochs, counted from 1."""
+    """A logged number over epochs, counted from 1, and its standard errors: 0 where none was logged."""
 
     epochs: Floats
     values: Floats
+    errors: Floats
 
 
 class Grid(NamedTuple):
@@ -39,17 +41,24 @@ def series(results: Results, key: str) -> dict[str, Series]:
         results: Of an evaluation.
         key: Such as `val/accuracy`.
     """
-    rows = results.training[results.training["key"] == key]
-    # An epoch that was trained again, after a restart, counts as it was the last time.
-    rows = rows[np.isfinite(rows["epoch"].to_numpy(dtype=np.float64))]
-    rows = rows.drop_duplicates(["checkpoint", "epoch"], keep="last").sort_values("epoch")
+    rows, errors = _logged(results, key), _logged(results, f"{key}_stderr")
     found = {}
     for name in results.checkpoints:
-        own = rows[rows["checkpoint"] == name]
-        values = own["value"].to_numpy(dtype=np.float64)
-        if len(values):
-            found[name] = Series(own["epoch"].to_numpy(dtype=np.float64), values)
+        own = rows[rows.index.get_level_values("checkpoint") == name]
+        if len(own):
+            columns = (own.index.get_level_values("epoch"), own, errors.reindex(own.index).fillna(0.0))
+            found[name] = Series(*(np.asarray(column, dtype=np.float64) for column in columns))
     return found
+
+
+def _logged(results: Results, key: str) -> "pd.Series[float]":
+    """Return values by checkpoint and epoch."""
+    rows = results.training[results.training["key"] == key]
+    rows = rows[np.isfinite(rows["epoch"].to_numpy(dtype=np.float64))]
+    # An epoch that was trained again, after a restart, counts as it was the last time.
+    rows = rows.drop_duplicates(["checkpoint", "epoch"], keep="last").sort_values("epoch")
+    places = pd.MultiIndex.from_frame(rows[["checkpoint", "epoch"]])
+    return pd.Series(rows["value"].to_numpy(dtype=np.float64), index=places)
 
 
 def grids(results: Results) -> dict[str, Grid]:

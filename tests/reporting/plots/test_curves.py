@@ -197,6 +197,17 @@ def test_epochs_of_accuracy_and_of_robustness(results):
     assert [text.get_text() for text in plots[1].figure.texts[-3:]] == ["top-k attack", "", "epoch"]
 
 
+def test_standard_errors_of_an_epoch_are_a_band(changed, results):
+    key = "robustness/integrated_gradients/top_k/top_k"
+    rows = [("pgd", epoch, f"{key}_stderr", 0.01 * epoch) for epoch in (1, 2, 3)]
+    errors = pd.DataFrame(rows, columns=results.training.columns)
+    plot = epoch_curves(changed(training=pd.concat([results.training, errors])))[1]
+    corners = plot.figure.axes[1].collections[1].get_paths()[0].vertices
+    ends = {(x, round(y, 6)) for x, y in corners if x == 3}
+    assert ends == {(3, round(0.55 - 0.0588, 6)), (3, round(0.55 + 0.0588, 6))}
+    assert plot.figure.texts[-2].get_text() == "shaded: 95 % interval"
+
+
 def test_one_epoch_is_a_point(changed, results):
     training = results.training[results.training.epoch == 1]
     plot = epoch_curves(changed(training=training))[0]

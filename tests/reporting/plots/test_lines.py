@@ -47,7 +47,7 @@ def test_several_panels_have_a_legend_and_one_range(results):
         "metric",
         "one",
         "two",
-        "",
+        "shaded: 95 % interval",
         "radius",
     ]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
@@ -64,6 +64,13 @@ def test_a_band_is_the_interval(results):
     figure = draw(results, ["one"], [line("pgd")])
     corners = figure.axes[0].collections[0].get_paths()[0].vertices
     assert {(x, round(y, 6)) for x, y in corners} == {(0, 0.9), (0, 1.1), (1, 0.4), (1, 0.6)}
+    assert "shaded: 95 % interval" in written(figure)
+
+
+def test_nothing_is_said_of_bands_without_width(results):
+    bare = line("pgd")._replace(low=np.array([1.0, 0.5]), high=np.array([1.0, 0.5]))
+    seed = line("natural", is_seed=True)
+    assert "shaded: 95 % interval" not in written(draw(results, ["one"], [bare, seed]))
 
 
 def test_many_epochs_have_no_marks(results):
@@ -110,10 +117,10 @@ def test_a_covered_line_is_wider_and_says_so(results):
     assert (below.get_color(), above.get_color()) == (look(0).colour, look(1).colour)
     assert below.get_linewidth() > above.get_linewidth() == 2
     assert below.get_markersize() > above.get_markersize()
-    assert "wider: below another" in written(figure)
+    assert "shaded: 95 % interval; wider: below another" in written(figure)
     apart_lines = draw(results, ["one"], [line("natural", (1.0, 0.5, 0.0)), line("pgd", (1.0, 0.6, 0.3))])
     assert {drawn.get_linewidth() for drawn in apart_lines.axes[0].lines} == {2}
-    assert "wider: below another" not in written(apart_lines)
+    assert "shaded: 95 % interval" in written(apart_lines)
 
 
 def test_a_line_in_another_panel_covers_nothing(results):

@@ -15,6 +15,17 @@ def test_a_series_has_the_last_value_of_an_epoch_in_order(changed):
     assert list(found) == ["pgd"]
     assert found["pgd"].epochs.tolist() == [1, 2]
     assert found["pgd"].values.tolist() == [0.1, 0.3]
+    assert found["pgd"].errors.tolist() == [0, 0]
+
+
+def test_a_series_has_the_standard_errors_of_its_checkpoint_and_epoch(changed):
+    rows = [("pgd", 1, "a", 0.1), ("pgd", 2, "a", 0.2), ("natural", 2, "a", 0.3)]
+    errors = [("natural", 2, "a_stderr", 0.03), ("pgd", 2, "a_stderr", 0.02), ("pgd", 3, "a_stderr", 0.05)]
+    found = series(changed(training=log(*rows, *errors)), "a")
+    assert {name: line.errors.tolist() for name, line in found.items()} == {
+        "natural": [0.03],
+        "pgd": [0, 0.02],
+    }
 
 
 def test_a_grid_is_that_of_the_headline_metric(results):
@@ -26,7 +37,7 @@ def test_a_grid_is_that_of_the_headline_metric(results):
 def test_another_metric_stands_in_but_no_companion_number(changed):
     rows = [
         ("pgd", 1, f"{CELL}/{name}", 0.5)
-        for name in ("failed", "excluded", "diverse_count", "own", "own_kept")
+        for name in ("failed", "excluded", "diverse_count", "own", "own_kept", "own_stderr")
     ]
     assert grids(changed(training=log(*rows)))["ig"].metric == "diverse_count"
     assert grids(changed(training=log(*rows[:2], *rows[3:])))["ig"].metric == "own"
