@@ -2,9 +2,9 @@
 
     python scripts/imagenet.py --data DIRECTORY --weights FILE
 
-measures a part of configs/evaluate/exiaa_imagenet.yaml and all of configs/evaluate/top_k_imagenet.yaml, then
-writes results/imagenet and the tables of docs/reproduce.md. It takes an hour or more on one CPU core. What is
-measured stays in `--output`: the same command continues a run that was stopped.
+measures a part of configs/evaluate/exiaa_imagenet.yaml and all of configs/evaluate/top_k_imagenet.yaml, and
+once all parts are there writes results/imagenet and the tables of docs/reproduce.md. It takes an hour or more
+on one CPU core. What is measured stays in `--output`: the same command continues a run that was stopped.
 """
 
 import argparse
@@ -163,15 +163,15 @@ def measured(options: argparse.Namespace) -> Iterator[Path]:
         yield evaluated(["-c", str(config), "--models", models, "--output", directory])
 
 
-def collect(output: Path, parts: Sequence[str]) -> None:
+def collect(output: Path) -> None:
     """Write what the page needs from finished evaluations into results/imagenet, without paths."""
     from scripts.exiaa_imagenet import read_samples
 
     for study, file in {"exiaa_imagenet": "exiaa", "top_k_imagenet": "top_k"}.items():
-        directories = [output / name for name in parts if PARTS[name].study == study]
+        directories = [output / name for name, part in PARTS.items() if part.study == study]
         table = read_samples(directories).round(5)
         table.to_parquet(RESULTS / f"{file}.parquet", index=False)
-    cards = {name: json.loads((output / name / "card.json").read_text()) for name in parts}
+    cards = {name: json.loads((output / name / "card.json").read_text()) for name in PARTS}
     first = next(iter(cards.values()))
     content = {
         "weights_sha256": next(iter(first["checkpoints"].values()))["weights_sha256"],
@@ -218,7 +218,11 @@ def main(options: argparse.Namespace) -> None:
 
     for finished in () if options.measured else measured(options):
         sys.stdout.write(f"Finished: {finished}\n")
-    collect(options.output, options.parts)
+    missing = [name for name in PARTS if not (options.output / name / "card.json").is_file()]
+    if missing:
+        sys.stdout.write(f"The page is as it was: {', '.join(missing)} not measured yet.\n")
+        return
+    collect(options.output)
     render()
 
 

@@ -82,6 +82,24 @@ def test_a_part_builds_what_it_says(name, tmp_path):
     assert set(part.attacks) <= set(attacks)
 
 
+def test_the_page_is_written_once_all_parts_are_there(tmp_path, monkeypatch, capsys):
+    written = []
+    monkeypatch.setattr(imagenet, "collect", lambda *arguments: written.append("results"))
+    monkeypatch.setattr("scripts.reproduce.render", lambda: written.append("page"))
+    given = ["--data=none", "--weights=none", "--measured", f"--output={tmp_path}"]
+    *first, last = imagenet.PARTS
+    for name in first:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").touch()
+    imagenet.main(imagenet.parser().parse_args([*given, "--parts", first[0]]))
+    assert written == []
+    assert capsys.readouterr().out == f"The page is as it was: {last} not measured yet.\n"
+    (tmp_path / last).mkdir()
+    (tmp_path / last / "card.json").touch()
+    imagenet.main(imagenet.parser().parse_args([*given, "--parts", first[0]]))
+    assert written == ["results", "page"]
+
+
 @pytest.fixture(scope="module")
 def evaluation(tmp_path_factory):
     """A tiny study of two donors on generated pictures: class 2 has one picture, so no second donor."""

@@ -112,6 +112,6 @@ def test_a_line_is_said(number, tmp_path, monkeypatch, capsys):
     (tmp_path / "runs").mkdir()
     with pytest.raises(SystemExit) as ended, one_line_errors(lambda: "Nothing is lost: begin again."):
         TRIGGERS[number](tmp_path)
-    assert ended.value.code in (2, 130)
+    assert ended.value.code == (130 if TRIGGERS[number] is interrupted else 2)
     said = capsys.readouterr().err
     assert QUOTED[number] in said

@@ -52,8 +52,11 @@ def test_a_folder_of_pictures_trains_and_is_evaluated(folder, tmp_path, monkeypa
     curves = pd.read_csv(run / "csv" / "metrics.csv")
     key = "robustness/integrated_gradients/top_k/lens_precision"
     assert 0 < curves[key].dropna().item() <= 1
-    # At most as many as validate: those classified correctly are attacked.
-    assert 0 <= curves[f"{key}_count"].dropna().item() <= len(files["val"])
+    # Those that validate and are classified correctly are attacked, the others counted.
+    count = curves[f"{key}_count"].dropna().item()
+    excluded = curves["robustness/integrated_gradients/top_k/excluded"].dropna().item()
+    assert count + excluded == len(files["val"])
+    assert count == pytest.approx(curves["val/accuracy"].dropna().item() * len(files["val"]))
     output = tmp_path / "evaluation"
     checkpoint = run / "checkpoints" / "last.ckpt"
     evaluate_cli(
