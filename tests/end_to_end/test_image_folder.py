@@ -36,7 +36,8 @@ def listed(path) -> dict[str, list[str]]:
 def test_a_folder_of_pictures_trains_and_is_evaluated(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     runs = tmp_path / "runs"
-    small = ["--data.init_args.size=16", "--data.init_args.num_workers=1", "--data.init_args.batch_size=9"]
+    small = ["--data.init_args.size=32", "--data.init_args.num_workers=1", "--data.init_args.batch_size=9"]
+    small += ["--model.model.init_args.name=test_resnet"]
     train_cli(
         [
             *("fit", "--config", EXPERIMENT, f"--runs={runs}", f"--data.init_args.data_dir={folder}", *small),
