@@ -122,11 +122,6 @@ class LitClassifier(pl.LightningModule):
             classifier: Self = super().load_from_checkpoint(*arguments, **options)
         return classifier
 
-    @property
-    def compares_with_start(self) -> bool:
-        """Whether the regime may learn something of the network that training begins with."""
-        return type(self.regime).prepare is not Regime.prepare
-
     def forward(self, image: Tensor) -> Tensor:
         """Return logits, (N, K), for pixels in [0, 1], (N, C, H, W)."""
         logits: Tensor = self.model(image)
@@ -141,8 +136,7 @@ class LitClassifier(pl.LightningModule):
             )
         if stage == "fit" and self._prepared is None:
             self._seed = _global_seed()
-            # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
-            if self.warm_start is not None and (self.compares_with_start or not self._rebuilt):
+            if self.warm_start is not None and self._begins_at_start():
                 load_weights(self.model, Path(self.warm_start))
                 check_weights(self.model, f"in {self.warm_start}")
         check_weights(self.model, "in the network")
@@ -202,6 +196,12 @@ class LitClassifier(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval},
         }
+
+    def _begins_at_start(self) -> bool:
+        if not self._rebuilt:
+            return True
+        # What a regime learns of the starting network, it learns again before a checkpoint is restored.
+        return self.regime.compares_with_start and self.trainer.ckpt_path is not None
 
     def _check_state(self, checkpoint: dict[str, Any], where: str, remedy: str) -> None:
         names = {name for name, _ in self.named_parameters(remove_duplicate=False)}

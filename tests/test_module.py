@@ -350,6 +350,19 @@ def test_a_resumed_run_goes_on_with_its_own_weights_and_prepares_with_the_first(
     torch.testing.assert_close(vector_of(module.model), vector_of(checkpoint), rtol=0, atol=1e-6)
 
 
+def test_a_classifier_that_is_read_back_goes_on_from_its_own_weights(tmp_path):
+    torch.save(tiny_network(channels=3).float().state_dict(), tmp_path / "start.pt")
+    run = trainer(tmp_path)
+    run.fit(classifier(optimizer=sgd(1e-9)), TinyData())
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    options = {"model": learned(), "regime": Witness(), "warm_start": tmp_path / "start.pt"}
+    module = LitClassifier.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=False, **options)
+    before = vector_of(module.model)
+    trainer(tmp_path).fit(module, TinyData())
+    assert torch.equal(module.regime.seen[0], before)
+    torch.testing.assert_close(vector_of(module.model), before, rtol=0, atol=1e-6)
+
+
 def test_only_training_needs_the_warm_start(tmp_path):
     module = classifier(warm_start=tmp_path / "missing.pt")
     trainer(tmp_path).validate(module, TinyData(), verbose=False)

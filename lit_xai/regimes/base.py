@@ -21,6 +21,11 @@ class Regime(ABC):
         """
         return self
 
+    @property
+    def compares_with_start(self) -> bool:
+        """Whether `prepare` may learn something of the network; by default, if it does anything."""
+        return type(self).prepare is not Regime.prepare
+
     def at(self, progress: float) -> "Regime":
         """Return the regime as it is at a share of the training, in [0, 1]; by default, the regime itself."""
         return self

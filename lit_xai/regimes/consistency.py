@@ -64,6 +64,14 @@ class Consistency(Regime):
         attribution = self.attribution.prepare(model, donors)
         return replace(self, attack=self.attack.prepare(model, donors), attribution=attribution)
 
+    @property
+    def compares_with_start(self) -> bool:
+        return (
+            type(self).prepare is not Consistency.prepare
+            or type(self.attack).prepare is not Attack.prepare
+            or type(self.attribution).prepare is not Attribution.prepare
+        )
+
     def attacked(self, model: nn.Module, image: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """Attack the explanations of images; works in any grad mode.
 

@@ -66,6 +66,13 @@ class Fooling(Regime):
         object.__setattr__(prepared, "attribution", self.attribution.prepare(model, donors))
         return prepared
 
+    @property
+    def compares_with_start(self) -> bool:
+        return (
+            type(self).prepare is not Fooling.prepare
+            or type(self.attribution).prepare is not Attribution.prepare
+        )
+
     def loss(self, model: nn.Module, image: Tensor, label: Tensor, noise: Noise) -> RegimeLoss:
         with explaining(model):
             logits = model(image)

@@ -62,6 +62,10 @@ class IGR(Regime):
     def prepare(self, model: nn.Module, donors: Donors) -> "IGR":
         return replace(self, robust=cast(Adversarial, self.robust.prepare(model, donors)))
 
+    @property
+    def compares_with_start(self) -> bool:
+        return type(self).prepare is not IGR.prepare or self.robust.compares_with_start
+
     def at(self, progress: float) -> "IGR":
         return replace(self, robust=cast(Adversarial, self.robust.at(progress)))
 

@@ -76,6 +76,10 @@ class Scheduled(Regime):
     def prepare(self, model: nn.Module, donors: Donors) -> "Scheduled":
         return Scheduled(self.regime.prepare(model, donors), self.ramps)
 
+    @property
+    def compares_with_start(self) -> bool:
+        return type(self).prepare is not Scheduled.prepare or self.regime.compares_with_start
+
     def at(self, progress: float) -> Regime:
         regime = self.regime.at(progress)
         for name, ramp in self.ramps.items():

@@ -23,7 +23,7 @@ def read_starts(
         ValueError: If the regime compares with a start that such a checkpoint names.
     """
     networks, own = list(unread), set(classifier.model.modules())
-    again = subcommand == "fit" and classifier.compares_with_start
+    again = subcommand == "fit" and classifier.regime.compares_with_start
     if again and other:
         named = [source for network in networks if network in own for source in _sources(network)]
         named += [] if classifier.warm_start is None else [f"`warm_start` {classifier.warm_start}"]

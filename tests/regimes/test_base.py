@@ -1,6 +1,14 @@
 from dataclasses import dataclass
 
+import pytest
+
+from lit_xai.attributions.expected_gradients import ExpectedGradients
 from lit_xai.regimes.base import Regime
+from lit_xai.regimes.exiaa_training import EXIAATraining
+from lit_xai.regimes.fooling import LocationFooling, TopKFooling
+from lit_xai.regimes.igr import IGR
+from lit_xai.regimes.lens_training import LENSTraining
+from lit_xai.regimes.scheduled import Ramp, Scheduled
 from lit_xai.types import RegimeLoss
 
 
@@ -19,3 +27,27 @@ def test_a_regime_needs_only_its_loss(model, batch):
     assert regime.prepare(model, list) is regime
     loss = regime.loss(model, batch.image, batch.label, None)
     assert loss.total.item() == -loss.parts["confidence"].item()
+
+
+class Remembering(IGR):
+    def prepare(self, model, donors):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("regime", "expected"),
+    [
+        (Confident(), False),
+        (IGR(), False),
+        (Remembering(), True),
+        (LENSTraining(), False),
+        (EXIAATraining(), True),
+        (LocationFooling(), False),
+        (LocationFooling(attribution=ExpectedGradients()), True),
+        (TopKFooling(), True),
+        (Scheduled(IGR(), {"weight": Ramp()}), False),
+        (Scheduled(TopKFooling(), {"weight": Ramp()}), True),
+    ],
+)
+def test_what_only_hands_donors_on_compares_with_nothing(regime, expected):
+    assert regime.compares_with_start is expected

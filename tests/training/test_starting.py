@@ -5,6 +5,7 @@ from lit_xai.models.library import rebuilding
 from lit_xai.models.zoo import TimmClassifier
 from lit_xai.module import LitClassifier
 from lit_xai.regimes.fooling import TopKFooling
+from lit_xai.regimes.igr import IGR
 from lit_xai.regimes.natural import Natural
 from lit_xai.training.starting import read_starts
 
@@ -35,7 +36,9 @@ def test_a_run_that_goes_on_reads_what_its_regime_compares_with(weights):
     assert has_read(classifier)
 
 
-@pytest.mark.parametrize(("regime", "subcommand"), [(Natural(), "fit"), (TopKFooling(), "test")])
+@pytest.mark.parametrize(
+    ("regime", "subcommand"), [(Natural(), "fit"), (IGR(), "fit"), (TopKFooling(), "test")]
+)
 @pytest.mark.parametrize("other", [None, "stranger.ckpt"])
 def test_what_is_replaced_and_not_compared_with_is_not_read(weights, regime, subcommand, other):
     classifier, unread = build(regime, weights)
