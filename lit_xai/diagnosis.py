@@ -151,12 +151,8 @@ def _exists(path: str) -> bool:
 
 
 def _of_options(place: Place) -> str | None:
-    try:
-        found = pkgutil.resolve_name(place.class_path)
-        parameters = inspect.signature(found).parameters
-    except (ImportError, AttributeError, ValueError, TypeError):
-        return None
-    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+    parameters = _parameters(place.class_path)
+    if parameters is None or any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         return None
     for name in place.options:
         if name not in parameters:
@@ -169,9 +165,16 @@ def parameters_in(arguments: Sequence[str]) -> list[str]:
     """Return the names of all options of the classes that the files of a command name."""
     found: list[str] = []
     for place in _places(arguments):
-        if _exists(place.class_path):
-            found += inspect.signature(pkgutil.resolve_name(place.class_path)).parameters
+        found += _parameters(place.class_path) or ()
     return found
+
+
+def _parameters(path: str) -> Mapping[str, inspect.Parameter] | None:
+    """Return what a class takes, None if there is no such class or Python does not know."""
+    try:
+        return inspect.signature(pkgutil.resolve_name(path)).parameters
+    except (ImportError, AttributeError, ValueError, TypeError):
+        return None
 
 
 def class_names() -> dict[str, str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from lit_xai.diagnosis import fault, similar
+from lit_xai.diagnosis import fault, parameters_in, similar
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,17 @@ def test_what_is_right_has_no_fault(tmp_path):
 def test_nothing_is_like_something_else():
     assert similar("--max_epoch", ["--max_epochs"]) == " Did you mean --max_epochs?"
     assert similar("zzz", ["--max_epochs"]) == ""
+
+
+def test_options_are_those_of_classes_not_of_modules(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "- class_path: lit_xai.regimes.pgd\n- class_path: lit_xai.regimes.trades.TRADES"
+    )
+    assert parameters_in(["-c", str(tmp_path / "a.yaml")]) == ["eps", "step_size", "steps", "weight"]
+
+
+def test_a_class_without_options_takes_none(tmp_path):
+    (tmp_path / "a.yaml").write_text("class_path: lit_xai.regimes.natural.Natural\ninit_args: {eps: 1}")
+    assert fault(["-c", str(tmp_path / "a.yaml")]).startswith(
+        "Expected an option of lit_xai.regimes.natural.Natural, but got `eps`"
+    )

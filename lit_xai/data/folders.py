@@ -239,7 +239,12 @@ def _listed(path: Path) -> list[str]:
         raise FileNotFoundError(
             f"Expected a file of class names for `classes`, but got {path}, which is none."
         )
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    try:
+        # Some editors put a mark of the encoding before the first name.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected {path} in UTF-8, but got {error.reason}. Save it so.") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ValueError(f"Expected each class once in {path}, but got {repeated[0]} more than once.")
     return names

@@ -28,8 +28,10 @@ def write_split_list(data: ImageDataModule, splits: Iterable[Split], directory: 
     Raises:
         OSError: If it cannot be written.
     """
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return
     content, path = _content(data, splits), directory / SPLITS
-    if content is None or rank_zero_only.rank:  # type: ignore[attr-defined]
+    if content is None:
         return
     if path.is_file() and path.read_bytes() != content:
         rank_zero_warn(f"{path}: the images are others than before; the list is written anew.")
@@ -53,8 +55,8 @@ def keep_split_list(data: ImageDataModule, run_dir: Path, *, goes_on: bool) -> N
         OSError: If the list cannot be written.
     """
     used: tuple[Split, ...] = ("train", "val", data.donor_split)
-    content, path = _content(data, used), run_dir / SPLITS
-    if goes_on and content is not None and path.is_file():
+    path = run_dir / SPLITS
+    if goes_on and path.is_file() and (content := _content(data, used)) is not None:
         before, after = _files(path.read_bytes(), used), _files(content, used)
         if before != after:
             raise SharedError(

@@ -22,6 +22,7 @@ from lit_xai.noise import Noise
 from lit_xai.types import Batch
 
 _THREADS = 8
+_AT_ONCE = 4096
 _TRIES = 10
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
@@ -54,8 +55,10 @@ class Pictures(LabelledImages):
     def _digest(self) -> str:
         digest = hashlib.sha256(repr(self.preprocessing).encode())
         with ThreadPoolExecutor(_THREADS) as pool:
-            for content in pool.map(_file_digest, self.paths):
-                digest.update(content)
+            # Tasks are made at once, and a million of them fill gigabytes.
+            for start in range(0, len(self.paths), _AT_ONCE):
+                for content in pool.map(_file_digest, self.paths[start : start + _AT_ONCE]):
+                    digest.update(content)
         digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 

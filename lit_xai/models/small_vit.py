@@ -22,7 +22,8 @@ class SmallViT(nn.Module):
         heads: Number of attention heads in each.
 
     Raises:
-        ValueError: If the patches do not fill the image, or the heads do not share the width.
+        ValueError: If there is no patch or head, the patches do not fill the image, or the heads do not share
+            the width.
     """
 
     def __init__(
@@ -36,6 +37,9 @@ class SmallViT(nn.Module):
         heads: int = 4,
     ) -> None:
         super().__init__()
+        for name, count in {"patch_size": patch_size, "heads": heads}.items():
+            if count < 1:
+                raise ValueError(f"Expected `{name}` of at least 1, but got {count}.")
         if size % patch_size:
             raise ValueError(f"Expected `size` as a multiple of {patch_size} pixels, but got {size}.")
         if width % heads:

@@ -214,6 +214,16 @@ def test_labels_may_be_those_of_a_larger_set(tmp_path):
         found(tmp_path, "val", classes=tmp_path / "none.txt")
 
 
+def test_class_names_are_read_as_editors_save_them(tmp_path):
+    touch(tmp_path, "val/caf\xe9/1.png", "val/d/1.png")
+    listed = tmp_path / "classes.txt"
+    listed.write_bytes("caf\xe9\r\nd\r\n".encode("utf-8-sig"))
+    assert found(tmp_path, "val", classes=listed) == [("val/caf\xe9/1.png", 0), ("val/d/1.png", 1)]
+    listed.write_bytes("caf\xe9\nd\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^Expected \S*classes\.txt in UTF-8, but got invalid continuation"):
+        found(tmp_path, "val", classes=listed)
+
+
 def test_one_class_is_none(tmp_path):
     touch(tmp_path, "cat/1.png")
     with pytest.raises(ValueError, match=r"^Expected folders of at least two classes in .*, but got 1"):

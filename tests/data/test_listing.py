@@ -86,6 +86,19 @@ def test_files_that_only_test_may_change(folder, tmp_path):
     assert b"test/a/8.png" in (tmp_path / "splits.csv").read_bytes()
 
 
+def test_names_are_listed_only_where_they_are_needed(folder, tmp_path, monkeypatch):
+    listed, whole = [], ImageFolderData.split_list
+    monkeypatch.setattr(
+        ImageFolderData, "split_list", lambda data, splits: listed.append(list(splits)) or whole(data, splits)
+    )
+    keep_split_list(ImageFolderData(folder), tmp_path, goes_on=False)
+    keep_split_list(ImageFolderData(folder), tmp_path, goes_on=True)
+    assert listed == [["train", "val", "test"], ["train", "val"], ["train", "val", "test"]]
+    monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
+    keep_split_list(ImageFolderData(folder), tmp_path, goes_on=False)
+    assert len(listed) == 3
+
+
 def test_only_the_first_process_writes_but_all_refuse(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
     keep_split_list(ImageFolderData(folder), tmp_path, goes_on=False)

@@ -1,5 +1,6 @@
 import hashlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,20 @@ def test_the_digest_is_that_of_bytes_order_labels_and_preprocessing(pictures, tm
         Pictures(pictures.paths, pictures.labels, Preprocessing(8, 9, "nearest")),
     ]
     assert len({pictures.digest(), *(other.digest() for other in others)}) == 6
+
+
+def test_the_digest_takes_a_few_files_at_a_time(pictures, monkeypatch):
+    sizes, whole = [], ThreadPoolExecutor.map
+    monkeypatch.setattr("lit_xai.data.pictures._AT_ONCE", 3)
+    monkeypatch.setattr(
+        ThreadPoolExecutor,
+        "map",
+        lambda pool, work, paths: [sizes.append(len(paths)), *whole(pool, work, paths)][1:],
+    )
+    again = pictures.select(range(4)).digest()
+    monkeypatch.undo()
+    assert sizes == [3, 1]
+    assert again == pictures.digest()
 
 
 def test_the_digest_of_a_missing_file_names_it(pictures):

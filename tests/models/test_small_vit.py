@@ -49,3 +49,9 @@ def test_attention_has_a_second_derivative_in_a_training_pass():
 def test_attention_is_not_one_kernel():
     flags = [part.fused_attn for part in SmallViT(depth=2).modules() if hasattr(part, "fused_attn")]
     assert flags == [False, False]
+
+
+@pytest.mark.parametrize("option", ["patch_size", "heads"])
+def test_there_are_patches_and_heads(option):
+    with pytest.raises(ValueError, match=rf"^Expected `{option}` of at least 1, but got 0\."):
+        SmallViT(**{option: 0})
