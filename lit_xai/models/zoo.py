@@ -83,12 +83,11 @@ class TimmClassifier(LibraryClassifier):
 
     def ends(self) -> Ends:
         settings: Any = self.network.model.pretrained_cfg
-        heads = [self._layer(name) for name in _listed(settings.get("classifier"))]
-        first = [self._layer(name) for name in _listed(settings.get("first_conv"))]
+        layers = dict(self.network.model.named_modules(remove_duplicate=False))
+        # Of some encoders timm names the head of the whole network.
+        heads = [layers[name] for name in _listed(settings.get("classifier")) if name in layers]
+        first = [layers.get(name) for name in _listed(settings.get("first_conv"))]
         return Ends(heads, [layer for layer in first if isinstance(layer, nn.Conv2d)], self.channels)
-
-    def _layer(self, name: str) -> nn.Module:
-        return self.network.model.get_submodule(name)
 
 
 class TorchvisionClassifier(LibraryClassifier):

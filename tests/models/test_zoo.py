@@ -194,6 +194,13 @@ def test_heads_and_first_convolutions_are_found():
     assert named(TorchvisionClassifier("mobilenet_v3_small")) == (["classifier.3"], ["features.0.0"])
 
 
+def test_a_head_that_timm_names_but_does_not_build_is_none():
+    network = TimmClassifier("test_resnet")
+    network.network.model.pretrained_cfg = {**network.network.model.pretrained_cfg, "classifier": "head"}
+    assert network.num_classes == 0
+    assert [type(layer) for layer in network.ends().first] == [nn.Conv2d]
+
+
 def test_auxiliary_branches_do_not_learn():
     network = TorchvisionClassifier("googlenet", num_classes=5)
     frozen = {name for name, value in network.named_parameters() if not value.requires_grad}
