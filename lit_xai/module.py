@@ -1,5 +1,6 @@
 """The one LightningModule."""
 
+import copy
 import math
 import os
 import warnings
@@ -61,8 +62,8 @@ class LitClassifier(pl.LightningModule):
             et al. (2019, arXiv 1905.09957) for Fashion-MNIST. None to leave it out.
         noise_seed: Of all draws made for training and validation, those of the network included.
         warm_start: Weights that training starts from: a checkpoint of the training command or a saved
-            `state_dict`. A resumed run goes on with its own, but reads the file for regimes that compare with
-            the network they started from.
+            `state_dict`. A resumed run goes on with its own, and so does a classifier that is read back, but
+            both read the file for regimes that compare with the network they started from.
         scheduler_interval: Whether the schedule is stepped after every `epoch` or every `step`.
 
     Raises:
@@ -134,11 +135,10 @@ class LitClassifier(pl.LightningModule):
                 "Expected a LitClassifier that is not compiled, but got a compiled one, whose searches and "
                 "regularisers have no derivatives. Compile its `model` alone."
             )
+        own: dict[str, Any] | None = None
         if stage == "fit" and self._prepared is None:
             self._seed = _global_seed()
-            if self.warm_start is not None and self._begins_at_start():
-                load_weights(self.model, Path(self.warm_start))
-                check_weights(self.model, f"in {self.warm_start}")
+            own = self._go_to_start()
         check_weights(self.model, "in the network")
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ImageDataModule):
@@ -149,6 +149,8 @@ class LitClassifier(pl.LightningModule):
             self.regime = self._prepared = self.regime.prepare(
                 self.model, DonorPool(self._donors, shared=True)
             )
+        if own is not None:
+            self.model.load_state_dict(own)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Not in place of the last good one.
@@ -197,11 +199,15 @@ class LitClassifier(pl.LightningModule):
             "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval},
         }
 
-    def _begins_at_start(self) -> bool:
-        if not self._rebuilt:
-            return True
-        # What a regime learns of the starting network, it learns again before a checkpoint is restored.
-        return self.regime.compares_with_start and self.trainer.ckpt_path is not None
+    def _go_to_start(self) -> dict[str, Any] | None:
+        """Take the warm start, if it is needed; return the weights of a classifier that was read back."""
+        # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
+        if self.warm_start is None or (self._rebuilt and not self.regime.compares_with_start):
+            return None
+        own = copy.deepcopy(self.model.state_dict()) if self._rebuilt else None
+        load_weights(self.model, Path(self.warm_start))
+        check_weights(self.model, f"in {self.warm_start}")
+        return own
 
     def _check_state(self, checkpoint: dict[str, Any], where: str, remedy: str) -> None:
         names = {name for name, _ in self.named_parameters(remove_duplicate=False)}
