@@ -124,12 +124,17 @@ def replay(model: nn.Module, passes: list[Pass], ready: Mapping[torch.Size, Tens
 
 
 def seconds(work: Callable[[], None]) -> float:
-    """Return the wall time of a call."""
+    """Return the wall time of a call, without what a device had still to do before it."""
+    _finish()
     begun = time.perf_counter()
     work()
+    _finish()
+    return time.perf_counter() - begun
+
+
+def _finish() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
 
 
 def timed(

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 _LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric")
 # What the user of a command can do nothing about, or what is so on purpose.
 _SILENT = (
-    # The images lie in memory: worker processes would slow their reading down.
+    # Images in memory are read faster without worker processes; those in files have two by default.
     "The '.*_dataloader' does not have many workers",
     # Every curve has a point for each epoch, however short epochs are.
     "The number of training batches .* is smaller than the logging interval",

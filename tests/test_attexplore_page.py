@@ -247,6 +247,14 @@ def test_passes_are_counted_and_made_again(model, method: Attribution, forwards,
     assert again.passes == passes
 
 
+def test_a_device_has_finished_before_and_after_what_is_timed(monkeypatch):
+    done = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("finished"))
+    assert speed.seconds(lambda: done.append("work")) >= 0
+    assert done == ["finished", "work", "finished"]
+
+
 def test_frames_per_second_stand_beside_the_published_ones(tmp_path):
     row = {"network": "net", "attribution": "attexplore", "count": 8, "forwards": 200, "backwards": 200}
     row |= {"frames_per_second": 0.25, "lowest": 0.2, "highest": 0.3, "ratio": 1.5}
