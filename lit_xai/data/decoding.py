@@ -7,7 +7,8 @@ from PIL import Image
 # Pillow cuts what does not fit into 8 bits, without a word.
 _DEEP_MODES = ("I", "F")
 _NAMES = {"L": "gray"}
-_DEEP_LAYOUTS = (";16B", ";16L", ";16N")
+_DEEP_LAYOUT = ";16B"
+_TIFF_BITS = 258
 
 
 def read_rgb(
@@ -37,7 +38,7 @@ def read_rgb(
     # Decoders raise many kinds of errors on bytes that are no picture.
     except Exception as error:
         raise ValueError(f"Expected a picture, but got {path}: {one_line(error)}. {remedy}") from error
-    if stored.startswith(_DEEP_MODES) or any(layout in stored for layout in _DEEP_LAYOUTS):
+    if stored.startswith(_DEEP_MODES) or stored.endswith(_DEEP_LAYOUT):
         raise ValueError(
             f"Expected a picture of 8 bits for each channel, but got mode {stored} in {path}. Convert it."
         )
@@ -49,11 +50,15 @@ def read_rgb(
 
 def _stored(picture: Image.Image) -> str:
     """Return a picture's mode, or how its file stores the channels if that is deeper."""
+    # Pillow reads the channels of a TIFF that lie apart as if they had 8 bits.
+    bits = max(getattr(picture, "tag_v2", {}).get(_TIFF_BITS, (1,)))
+    if bits > 8 and not picture.mode.startswith(_DEEP_MODES):
+        return picture.mode + _DEEP_LAYOUT
     for tile in getattr(picture, "tile", ()):
         layout, *rest = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
         if tile[0].startswith("ppm") and rest and rest[0] > 255:
-            return f"{layout};16B"
-        if str(layout).endswith(_DEEP_LAYOUTS):
+            return f"{layout}{_DEEP_LAYOUT}"
+        if str(layout).endswith(_DEEP_LAYOUT):
             return str(layout)
     return picture.mode
 

@@ -80,6 +80,10 @@ def test_a_missing_picture_and_one_of_many_bits_are_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 300, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(ValueError, match=r"8 bits for each channel, but got mode I\S* in \S*deep\.png"):
         read_rgb(tmp_path / "deep.png")
+    for kind, mode in {np.uint16: "I;16", np.int32: "I", np.float32: "F"}.items():
+        Image.fromarray(np.full((4, 4), 300, kind)).save(tmp_path / "deep.tif")
+        with pytest.raises(ValueError, match=rf"8 bits for each channel, but got mode {mode} in \S*deep"):
+            read_rgb(tmp_path / "deep.tif")
 
 
 def deep(pixels: np.ndarray, kind: int) -> bytes:
@@ -106,10 +110,50 @@ def test_colours_of_sixteen_bits_are_refused(kind, channels, tmp_path):
         read_rgb(path)
 
 
+def tagged(pixels: np.ndarray, order: str, planes: bool) -> bytes:
+    """Return a TIFF of 16 bits, (H, W, 3), in an order of bytes, the channels apart (`planes`) or not."""
+    height, width, _ = pixels.shape
+    rows = pixels.transpose(2, 0, 1) if planes else pixels
+    data = rows.astype(f"{order}u2").tobytes()
+    parts = 3 if planes else 1
+    # The entries, then three depths, places and lengths, then the pixels.
+    after = 8 + 2 + 12 * 10 + 4
+    first = after + 30
+    fields = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, after), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, parts, after + 6 if planes else first), (277, 3, 1, 3), (278, 3, 1, height),
+        (279, 4, parts, after + 18 if planes else len(data)), (284, 3, 1, 1 + planes),
+    ]  # fmt: skip
+    result = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(fields))
+    for tag, kind, count, value in fields:
+        short = kind == 3 and count == 1
+        result += struct.pack(f"{order}HHI{'HH' if short else 'I'}", tag, kind, count, value, *[0] * short)
+    places = [first + part * len(data) // 3 for part in range(3)]
+    result += struct.pack(f"{order}I3H6I", 0, 16, 16, 16, *places, *[len(data) // 3] * 3)
+    return result + data
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_tagged_picture_of_sixteen_bits_is_refused(order, planes, tmp_path):
+    path = tmp_path / "deep.tif"
+    pixels = np.random.default_rng(0).integers(0, 65536, (4, 5, 3))
+    path.write_bytes(tagged(pixels, order, planes))
+    with Image.open(path) as picture:
+        assert (picture.mode, picture.size) == ("RGB", (5, 4))
+        # What would be read without a word: the upper bytes, or something else.
+        assert np.array_equal(np.array(picture), pixels >> 8) != planes
+    with pytest.raises(ValueError, match=r"^Expected a picture of 8 bits .* got mode RGB;16B in \S*deep"):
+        read_rgb(path)
+
+
 def test_a_portable_picture_of_sixteen_bits_is_refused(tmp_path):
     path = tmp_path / "deep.ppm"
     path.write_bytes(b"P6\n5 4\n65535\n" + bytes(120))
     with pytest.raises(ValueError, match="of 8 bits for each channel"):
+        read_rgb(path)
+    path.write_bytes(b"Pf\n5 4\n-1.0\n" + bytes(80))
+    with pytest.raises(ValueError, match="of 8 bits for each channel, but got mode F in"):
         read_rgb(path)
     path.write_bytes(b"P6\n5 4\n100\n" + bytes([100] * 60))
     assert np.array(read_rgb(path)).min() == 255
