@@ -44,7 +44,7 @@ def find_layout(directory: Path) -> Layout:
 
     Raises:
         FileNotFoundError: If there is no such directory.
-        ValueError: If it holds no folder, or one whose name is not quite that of a split.
+        ValueError: If it holds no folder, a split without any, or a name that is not quite that of a split.
     """
     if not directory.is_dir():
         raise FileNotFoundError(
@@ -52,17 +52,12 @@ def find_layout(directory: Path) -> Layout:
             "none. Set `data_dir`."
         )
     names = folder_names(directory)
-    own: dict[Split, Path] = {split: directory / split for split in SPLITS if _is_split(directory / split)}
-    strange = [name for name in names if name.lower() in _OTHER_NAMES and name not in SPLITS]
-    # A class may be called so; then it holds pictures, and others stand beside it.
-    if strange and (
-        own or len(strange) == len(names) or any(_is_split(directory / name) for name in strange)
-    ):
-        raise ValueError(
-            f"Expected folders train, val and test in {directory}, but got {strange[0]}. Rename it."
-        )
+    own: dict[Split, Path] = {
+        split: directory / split for split in SPLITS if split in names and folder_names(directory / split)
+    }
     if not names:
         raise ValueError(f"Expected class folders in {directory}, but got none. Set `data_dir`.")
+    _check_names(directory, names, own)
     if not own:
         return Layout({}, directory, ("val", "test"))
     if "train" in own and "val" not in own:
@@ -71,8 +66,18 @@ def find_layout(directory: Path) -> Layout:
     return Layout(own, None, ())
 
 
-def _is_split(path: Path) -> bool:
-    return path.is_dir() and bool(folder_names(path))
+def _check_names(directory: Path, names: Sequence[str], own: Mapping[Split, Path]) -> None:
+    named = [name for name in names if name.lower() in _OTHER_NAMES]
+    # A class may be called so; then it holds pictures, and others stand beside it.
+    if not own and len(named) < len(names):
+        named = [name for name in named if folder_names(directory / name)]
+    for name in named:
+        if name not in SPLITS:
+            raise ValueError(
+                f"Expected folders train, val and test in {directory}, but got {name}. Rename it."
+            )
+        if name not in own:
+            raise ValueError(f"Expected class folders in {directory / name}, but got none. Add them.")
 
 
 def folder_names(directory: Path) -> list[str]:
@@ -114,8 +119,8 @@ def cut_class(names: Sequence[str], seed: int, shares: Mapping[Split, float]) ->
     """Say which files of one class train, validate and test.
 
     Each file goes where its number of `share_of` falls: adding a file moves no other. Only where a split
-    would get none of at least three files it gets the one of the smallest number that can be spared, and the
-    file of the largest number always trains.
+    would get none of at least three files it gets the training one of the smallest number, or, if only one
+    trains, another split's that can be spared; the file of the largest number always trains.
 
     Args:
         names: Of the files, relative to the folder of all classes, with `/` between the parts.

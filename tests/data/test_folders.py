@@ -82,6 +82,23 @@ def test_a_name_that_is_not_quite_that_of_a_split_is_refused(tmp_path):
     assert find_layout(tmp_path / "classes").whole == tmp_path / "classes"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        # ImageNet's validation pictures come in one folder, all that train in one for each class.
+        ("train/a/1.png", "train/b/1.png", "val/1.png"),
+        ("train/1.png", "train/2.png", "val/a/1.png", "val/b/1.png"),
+        ("train/1.png", "val/1.png"),
+        ("train/a/1.png", "train/b/1.png", "test/list.txt"),
+    ],
+)
+def test_a_split_of_pictures_without_classes_is_neither_a_class_nor_passed_over(names, tmp_path):
+    touch(tmp_path, *names)
+    bare = next(name.split("/")[0] for name in names if name.count("/") == 1)
+    with pytest.raises(ValueError, match=rf"^Expected class folders in \S*/{bare}, but got none\. Add them"):
+        find_layout(tmp_path)
+
+
 @pytest.mark.parametrize("split", ["Train", "TRAIN", "Test", "VAL", "Training"])
 def test_a_split_in_other_letters_is_no_class(split, tmp_path):
     # The traffic signs come with `Meta` and `Test` of pictures beside `Train` of classes.
@@ -113,11 +130,11 @@ def test_a_directory_without_folders_is_refused(tmp_path):
 
 
 def test_pictures_are_what_ends_as_one_wherever_it_lies(tmp_path):
-    names = ["1.png", "2.JPG", "deep/er/3.jpeg", "4.webp", "5.tif"]
-    touch(tmp_path, *names, ".6.png", ".thumbs/7.png", "notes.txt", "8", "deep/list.csv")
+    names = ["1.png", "2.JPG", "deep/er/3.jpeg", "4.webp", "5.tif", "6.bmp", "7.pgm", "8.ppm", "9.tiff"]
+    touch(tmp_path, *names, ".6.png", ".thumbs/7.png", "notes.txt", "0", "deep/list.csv")
     (tmp_path / "empty").mkdir()
     paths = [path.relative_to(tmp_path).as_posix() for path in picture_files(tmp_path)]
-    assert paths == ["1.png", "2.JPG", "4.webp", "5.tif", "deep/er/3.jpeg"]
+    assert paths == sorted(names)
 
 
 def test_links_are_followed_but_not_in_a_circle(tmp_path):
@@ -125,11 +142,15 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path):
     (tmp_path / "classes" / "a" / "linked.png").symlink_to(tmp_path / "store" / "1.png")
     (tmp_path / "classes" / "b").symlink_to(tmp_path / "store")
     (tmp_path / "classes" / "a" / "back").symlink_to(tmp_path / "classes" / "a")
+    touch(tmp_path, "classes/a/deep/3.png")
+    (tmp_path / "classes" / "a" / "deep" / "back").symlink_to(tmp_path / "classes" / "a")
+    (tmp_path / "classes" / "a" / "more").symlink_to(tmp_path / "store")
     folders = ClassFolders(Layout({"test": tmp_path / "classes"}, None, ()), SHARES, 0)
     names = [
         (path.relative_to(tmp_path / "classes").as_posix(), label) for path, label in folders.samples("test")
     ]
-    assert names == [("a/2.png", 0), ("a/linked.png", 0), ("b/1.png", 1)]
+    inside = ["2.png", "deep/3.png", "linked.png", "more/1.png"]
+    assert names == [*((f"a/{name}", 0) for name in inside), ("b/1.png", 1)]
 
 
 def test_the_number_of_a_file_is_the_same_on_every_machine():
@@ -148,6 +169,9 @@ def test_the_shares_are_kept_and_nothing_is_in_two():
     assert counts["val"] == pytest.approx(200, abs=40)
     assert counts["test"] == pytest.approx(400, abs=60)
     assert cut_class(names, 1, SHARES) != chosen
+    for name, split in chosen.items():
+        number = share_of(0, name)
+        assert split == ("test" if number < 0.2 else "val" if number < 0.3 else "train")
 
 
 def test_a_file_that_is_added_moves_no_other():
@@ -165,6 +189,29 @@ def test_a_small_class_has_one_file_for_each_split_if_it_can(size, splits):
         found = set(chosen.values())
         assert "train" in found
         assert len(found) >= splits
+
+
+def test_a_split_without_a_file_takes_the_first_that_trains():
+    names = [f"cat/{index}.png" for index in range(6)]
+    branches = Counter()
+    for seed in range(100):
+        chosen = cut_class(names, seed, {"val": 1e-9, "test": 0.5})
+        ordered = sorted(names, key=lambda name, seed=seed: share_of(seed, name))
+        tests = [name for name in ordered[:-1] if share_of(seed, name) < 0.5]
+        trains = [name for name in ordered if name not in tests]
+        if tests:
+            assert [name for name in names if chosen[name] == "val"] == (trains if trains[1:] else tests)[:1]
+            branches[len(trains) > 1] += 1
+    assert min(branches[True], branches[False]) >= 5
+
+
+def test_beside_a_folder_of_tests_nothing_else_is_left_out(tmp_path):
+    names = [f"train/{name}/{index}.png" for name in "ab" for index in range(40)]
+    touch(tmp_path, *names, "test/a/1.png", "test/b/1.png")
+    train, val = found(tmp_path, "train"), found(tmp_path, "val")
+    assert sorted(name for name, _ in (*train, *val)) == sorted(names)
+    assert 2 <= len(val) < 20
+    assert found(tmp_path, "test") == [("test/a/1.png", 0), ("test/b/1.png", 1)]
 
 
 def test_the_cut_of_each_class_follows_from_names_inside_the_folder(tmp_path):
