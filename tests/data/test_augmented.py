@@ -52,6 +52,12 @@ def test_a_sample_is_a_crop_with_its_label_and_position():
     expected = crops(IMAGES[5].image, 4)
     found = dataset[2, 5]
     assert any(torch.equal(crop, found.image) for crop in expected.values())
+    assert any(
+        torch.equal(dataset[epoch, 5].image, expected[8, left, mirrored])
+        for epoch in range(40)
+        for left in range(9)
+        for mirrored in (False, True)
+    )
     assert (found.label.item(), found.sample_id.item()) == (IMAGES[5].label.item(), 5)
 
 
@@ -75,7 +81,7 @@ def test_seed_epoch_and_sample_decide_and_nothing_else():
         assert sum(torch.equal(other[index], first[index]) for index in first) <= 3
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("world_size", [1, 5])
 def test_the_order_of_an_epoch_comes_with_its_number(world_size):
     plain = training_order(IMAGES, world_size, world_size - 1, 7)
     order = EpochOrder(training_order(IMAGES, world_size, world_size - 1, 7))

@@ -6,7 +6,15 @@ import torch
 from skimage import transform
 from torch.utils.data import DistributedSampler
 
-from lit_xai.data.balanced import Balanced, _sampled, equalized, homography, same_order, warped
+from lit_xai.data.balanced import (
+    Balanced,
+    _sampled,
+    check_per_class,
+    equalized,
+    homography,
+    same_order,
+    warped,
+)
 from lit_xai.data.images import Images
 from lit_xai.noise import Noise
 
@@ -91,6 +99,28 @@ def test_a_part_is_taken_as_scikit_image_takes_it():
         np.testing.assert_allclose(_sampled(image, matrix, fill)[0], reference, atol=1e-4)
 
 
+def test_a_warped_image_is_that_of_scikit_image():
+    """The published program: turned, shifted, seen from aside, each by scikit-image."""
+    height, width = 24, 30
+    corners = np.array([[0, 0], [0, height], [width, height], [width, 0]])
+    differences = []
+    for index in range(20):
+        noise = Noise(3, torch.tensor([index]))
+        image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(index))
+        draws = noise.child("warp").uniform(torch.empty(1, 12, dtype=torch.float64), -1, 1)[0].numpy()
+        expected = transform.rotate(image.permute(1, 2, 0).double().numpy(), 15 * draws[0], mode="edge")
+        shift = transform.AffineTransform(translation=2.5 * draws[1:3])
+        expected = transform.warp(expected, shift, order=1, mode="constant", clip=False)
+        reach = 0.3 * height * 0.8 * (draws[3] + 1) / 2
+        moved = corners + reach * draws[4:].reshape(4, 2)
+        aside = transform.estimate_transform("projective", moved, corners)
+        expected = np.floor(transform.warp(expected, aside, order=1, mode="edge") * 255).transpose(2, 0, 1)
+        differences.append(np.abs(warped(image, noise).numpy() * 255 - expected))
+    # In single precision a number may fall below a whole one.
+    assert np.max(differences) < 1.01
+    assert np.sum(np.array(differences) > 0.5) <= 5
+
+
 def test_lines_turn_by_up_to_fifteen_degrees(monkeypatch):
     angles = []
     for index in range(200):
@@ -115,6 +145,13 @@ def tiny(counts=(3, 1, 5)) -> Images:
     labels = np.repeat(np.arange(len(counts)), counts)
     pixels = np.random.default_rng(0).integers(0, 200, (len(labels), 3, 8, 8), dtype=np.uint8)
     return Images.from_bytes(pixels, labels)
+
+
+def test_less_than_one_image_of_a_class_is_refused():
+    check_per_class(None)
+    check_per_class(1)
+    with pytest.raises(ValueError, match=r"^Expected `per_class` of at least 1, but got 0\. Leave it out"):
+        check_per_class(0)
 
 
 def test_every_class_is_filled_up_by_copies_of_its_images_in_turn():

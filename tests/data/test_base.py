@@ -198,8 +198,9 @@ def test_a_subset_larger_than_the_split_is_the_split():
 
 
 def test_evaluation_batches_are_sized():
-    data = TinyData(eval_batch_size=8)
-    assert [len(batch) for batch in ids(data.evaluation_loader("val"))] == [8, 8, 5]
+    data = TinyData(batch_size=8, eval_batch_size=9)
+    assert [len(batch) for batch in ids(data.evaluation_loader("val"))] == [9, 9, 3]
+    assert [len(batch) for batch in ids(data.donors())] == [9, 9, 6]
     assert [len(batch) for batch in ids(data.evaluation_loader("val", batch_size=15))] == [15, 6]
 
 
@@ -321,6 +322,16 @@ def test_a_split_that_cannot_be_trained_on_is_refused_when_it_is_read(split, lab
         Faulty(split, labels).read_ahead("fit")
 
 
+def test_what_is_fetched_first_is_not_read_ahead():
+    class Fetched(TinyData):
+        def prepare_data(self):
+            self.reads.append("fetched")
+
+    data = Fetched()
+    data.read_ahead("fit")
+    assert data.reads == []
+
+
 def test_an_evaluation_needs_no_image_of_every_class():
     data = Faulty("test", [0, 0, 1])
     data.setup("test")
@@ -356,6 +367,14 @@ def test_a_loader_of_the_users_own_is_checked_before_the_transfer(running, split
     assert isinstance(batch, Batch)
     with pytest.raises(ValueError, match=rf"but got 4 in sample 1 of the {split} split"):
         data.on_before_batch_transfer((image, torch.tensor([0, 4]), torch.arange(2)), 0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_loader_has_its_workers_and_keeps_them(workers):
+    data = TinyData()
+    data.num_workers = workers
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader(), data.donors()):
+        assert (loader.num_workers, loader.persistent_workers) == (workers, workers > 0)
 
 
 def test_a_number_of_workers_below_0_is_refused():

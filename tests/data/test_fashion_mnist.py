@@ -224,4 +224,7 @@ def test_a_download_goes_where_the_files_are_then_read(tmp_path, downloads):
     FashionMNIST(download=True).prepare_data()
     assert downloads == [((tmp_path / "mine",), {"download": True}), ((Path("data"),), {"download": True})]
     write(tmp_path / "data" / "FashionMNIST" / "raw")
+    # Debian's files are not what was asked for.
+    write(tmp_path / "debian")
+    (tmp_path / "debian" / TEST_LABELS).write_bytes(idx(9 - TEST[1]))
     assert FashionMNIST(download=True).images("test").labels.tolist() == TEST[1].tolist()

@@ -81,6 +81,7 @@ def test_histograms_are_equalised_if_asked(files, data):
 def test_training_is_balanced_by_copies_if_asked(files, data):
     found = GTSRB(data_dir=files, equalize=True, per_class=30, max_train=90, seed=4, batch_size=430)
     expected = Balanced(data.images("train").first(90), 30, seed=4, equalize=True)
+    found.setup("fit")
     batches = list(found.train_dataloader())
     assert torch.cat([batch.label for batch in batches]).bincount().tolist() == [30] * 43
     batch = batches[0]
@@ -93,6 +94,8 @@ def test_training_is_balanced_by_copies_if_asked(files, data):
 
 def test_a_tenth_of_the_tracks_of_each_class_validates_whole(files):
     train, val = samples_by_track(files / "gtsrb" / "GTSRB" / "Training")
+    assert names(train) == sorted(names(train))
+    assert names(val) == sorted(names(val))
     assert len(train) + len(val) == 2 * (sum(TRACKS.values()) + 3 * 38)
     tracks = [{(label, name[:5]) for label, name in names(part)} for part in (train, val)]
     assert not tracks[0] & tracks[1]

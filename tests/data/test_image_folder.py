@@ -7,6 +7,8 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
 
 from lit_xai.data.augmented import EpochOrder
 from lit_xai.data.base import ImageDataModule
@@ -73,6 +75,7 @@ def test_the_splits_of_class_folders_are_the_whole_and_do_not_overlap(whole):
     assert all(len(part) >= 2 for part in parts)
     assert reds(data(whole, split_seed=1).val_dataloader()) != parts[1]
     assert reds(data(whole, val_share=0.4).val_dataloader()) != parts[1]
+    assert reds(data(whole, test_share=0.4).test_dataloader()) != parts[2]
     assert sorted(reds(found.train_dataloader())) == parts[0]
 
 
@@ -83,8 +86,52 @@ def test_subsets_are_stratified_and_seeded(whole):
     chosen = reds(found.donors())
     assert chosen == sorted(chosen)
     assert set(chosen) <= set(reds(data(whole).donors()))
-    assert reds(data(whole, max_train=10, split_seed=0).donors()) == chosen
+    assert reds(data(whole, max_train=10, split_seed=0, seed=5).donors()) == chosen
     assert next(iter(found.donors())).sample_id.tolist() == list(range(10))
+
+
+def test_the_seed_of_a_subset_is_that_of_the_shares(tmp_path):
+    for number in range(30):
+        write(tmp_path / "val" / "ab"[number % 2], number)
+    subsets = [reds(data(tmp_path, max_val=8, split_seed=seed).val_dataloader()) for seed in (0, 0, 1)]
+    assert subsets[0] == subsets[1] != subsets[2]
+
+
+def test_the_options_reach_the_loaders(split):
+    options = {"batch_size": 2, "eval_batch_size": 3, "num_workers": 1}
+    found = data(split, **options)
+    for loader, size in (
+        (found.train_dataloader(), 2),
+        (found.val_dataloader(), 3),
+        (found.test_dataloader(), 3),
+        (found.donors(), 3),
+    ):
+        assert (loader.batch_size, loader.num_workers) == (size, 1)
+    orders = [list(data(split, seed=seed).train_dataloader().sampler) for seed in range(5)]
+    assert len(set(map(tuple, orders))) > 1
+
+
+def test_a_file_may_name_the_classes(split):
+    (split / "classes.txt").write_text("c\nb\na\n")
+    found = data(split, classes=str(split / "classes.txt"))
+    assert found.class_names == ["c", "b", "a"]
+    assert found.num_classes == 3
+    (batch,) = found.val_dataloader()
+    assert batch.label.tolist() == [1, 1, 2, 2]
+    assert reds([batch]) == [12, 13, 10, 11]
+
+
+@pytest.mark.parametrize("place", ["train", "val", "test"])
+def test_a_picture_that_is_not_augmented_is_resized_then_cut_as_torchvision_does_it(split, place):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
+    for path in (split / place).rglob("*.png"):
+        Image.fromarray(pixels).save(path)
+    fit = transforms.Compose(
+        [transforms.Resize(12, InterpolationMode.BICUBIC), transforms.CenterCrop(8), transforms.ToTensor()]
+    )
+    found = data(split, resize=12, interpolation="bicubic", augment=True)
+    for image in next(iter(found.evaluation_loader(place))).image:
+        torch.testing.assert_close(image, fit(Image.fromarray(pixels)), rtol=0, atol=1e-7)
 
 
 def test_worker_processes_give_the_same_images(whole):
@@ -125,6 +172,8 @@ def test_the_options_of_a_network_fill_what_is_left_open(whole):
     named = {"network": "timm/resnet18.a1_in1k"}
     assert ImageFolderData(whole, **named).preprocessing == Preprocessing(224, 235, "bicubic")
     assert ImageFolderData(whole, **named, size=112).preprocessing == Preprocessing(112, 117, "bicubic")
+    squashed = {"network": "timm/coat_lite_medium_384.in1k"}
+    assert ImageFolderData(whole, **squashed).preprocessing == Preprocessing(384, 384, "bicubic", True)
     own = ImageFolderData(whole, **named, resize=300, interpolation="nearest").preprocessing
     assert own == Preprocessing(224, 300, "nearest")
     assert ImageFolderData(whole, network="torchvision/resnet50").preprocessing.resize == 232
@@ -161,6 +210,11 @@ def test_training_needs_a_picture_of_every_class(split):
 
 
 def test_augmented_pictures_train_and_nothing_else(split):
+    generator = np.random.default_rng(0)
+    for path in sorted((split / "train").rglob("*.png")):
+        pixels = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        pixels[..., 0] = int(path.stem)
+        Image.fromarray(pixels).save(path)
     found = data(split, augment=True, seed=3, batch_size=4)
     loader = found.train_dataloader()
     assert isinstance(loader.sampler, EpochOrder)
@@ -177,6 +231,9 @@ def test_the_list_names_the_files_of_every_split_that_there_is(whole, tmp_path):
     table = data(whole).split_list(("train", "val", "test"))
     rows = [line.split(",") for line in table.splitlines()[1:]]
     assert Counter(row[3] for row in rows) == {"cat": 30, "dog": 12}
+    cut = data(whole, max_train=4, max_val=3, max_test=2).split_list(("train", "val", "test"))
+    splits = Counter(line.split(",")[0] for line in cut.splitlines()[1:])
+    assert splits == {"train": 4, "val": 3, "test": 2}
     assert len({row[2] for row in rows}) == 42
     assert all((whole / row[2]).is_file() and row[4] == str(int(row[3] == "dog")) for row in rows)
     for number in range(4):
@@ -196,7 +253,10 @@ def test_what_is_only_listed_need_not_be_fit_for_use(split, recwarn):
         found.setup("test")
     shutil.rmtree(split / "test")
     table = data(split).split_list(("train", "val", "test"))
-    assert [line.split(",")[2] for line in table.splitlines()[-4:]] == [f"val/{n}.png" for n in PLACES]
+    rows = [line.split(",")[::2] for line in table.splitlines()[-4:]]
+    assert rows == [["test", f"val/{name}.png", label] for name, label in zip(PLACES, "0011", strict=True)]
+    cut = data(split, max_val=3, max_test=2).split_list(("val", "test"))
+    assert [line.split(",")[0] for line in cut.splitlines()[1:]] == ["val"] * 3 + ["test"] * 2
     assert not recwarn.list
 
 

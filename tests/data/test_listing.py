@@ -76,6 +76,29 @@ def test_a_run_goes_on_with_the_same_files_only(folder, tmp_path):
         keep_split_list(ImageFolderData(folder), tmp_path, goes_on=True)
 
 
+def test_a_file_that_is_gone_or_has_another_label_is_refused(folder, tmp_path):
+    classes = tmp_path / "classes.txt"
+    classes.write_text("a\nb\n")
+    keep_split_list(ImageFolderData(folder, classes=classes), tmp_path, goes_on=False)
+    classes.write_text("b\na\n")
+    with pytest.raises(SharedError, match="got 4 missing and 4 new"):
+        keep_split_list(ImageFolderData(folder, classes=classes), tmp_path, goes_on=True)
+    (folder / "train" / "a" / "2.png").unlink()
+    with pytest.raises(SharedError, match=r"got 1 missing and 0 new, such as train/a/2\.png"):
+        keep_split_list(ImageFolderData(folder), tmp_path, goes_on=True)
+
+
+def test_a_file_of_another_split_is_refused(tmp_path):
+    for number in range(60):
+        path = tmp_path / "data" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    options = {"donor_split": "test"}
+    keep_split_list(ImageFolderData(tmp_path / "data", **options), tmp_path, goes_on=False)
+    with pytest.raises(SharedError, match=r"got (\d+) missing and \1 new"):
+        keep_split_list(ImageFolderData(tmp_path / "data", **options, split_seed=1), tmp_path, goes_on=True)
+
+
 def test_files_that_only_test_may_change(folder, tmp_path):
     keep_split_list(ImageFolderData(folder), tmp_path, goes_on=False)
     (folder / "test" / "a" / "7.png").rename(folder / "test" / "a" / "8.png")

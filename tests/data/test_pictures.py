@@ -1,13 +1,15 @@
 import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import functional
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop, functional
 
 from lit_xai.data.pictures import CroppedPictures, Pictures, random_box
 from lit_xai.models.preprocessing import Preprocessing
@@ -100,7 +102,24 @@ def test_a_random_part_keeps_to_its_bounds_and_reaches_them():
     assert 1.32 < ratio.max() < 1.345
     # Where a part may lie, each place is as likely.
     small = width < 300
-    assert abs((left[small] / (600 - width[small])).mean() - 0.5) < 0.03
+    places = left[small] / (600 - width[small]), top[small] / (400 - height[small])
+    assert abs(places[0].mean() - 0.5) < 0.03
+    assert abs(np.corrcoef(places)[0, 1]) < 0.1
+    torch.manual_seed(0)
+    picture = torch.empty(3, 400, 600)
+    drawn = [RandomResizedCrop.get_params(picture, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
+    tops, lefts, heights, widths = np.array(drawn).T
+    pairs = ((share, widths * heights / 240000), (ratio, widths / heights), (left, lefts), (top, tops))
+    for found, reference in pairs:
+        assert ks_2samp(found, reference).statistic < 0.055
+
+
+def test_a_part_may_lie_at_every_edge():
+    boxes = [random_box(6, 5, Noise(0, torch.tensor([index]))) for index in range(400)]
+    for place, side in ((0, 6), (1, 5)):
+        found = Counter(box[place] for box in boxes if box[place + 2] == side - 1)
+        assert set(found) == {0, 1}
+        assert 0.7 < found[0] / found[1] < 1.4
 
 
 @pytest.mark.parametrize(("size", "side"), [((100, 2), 2), ((3, 90), 3), ((1, 1), 1)])
@@ -111,7 +130,8 @@ def test_where_no_part_fits_it_is_the_square_in_the_centre(size, side):
 
 
 def test_a_training_picture_is_a_part_of_the_file_before_it_is_resized(pictures):
-    cropped = CroppedPictures(pictures, seed=0)
+    # What is cut out of the centre otherwise does not matter here.
+    cropped = CroppedPictures(replace(pictures, preprocessing=Preprocessing(8, 10, "nearest")), seed=0)
     mirrored = 0
     for index in range(4):
         for epoch in range(8):

@@ -21,14 +21,15 @@ def picture():
         ("resnet18.a1_in1k", Preprocessing(224, 235, "bicubic")),
         ("tf_efficientnet_lite0", Preprocessing(224, 256, "bicubic")),
         ("vit_tiny_patch16_224", Preprocessing(224, 248, "bicubic")),
-        # Both sides are resized to the square.
-        ("eva02_tiny_patch14_336.mim_in22k_ft_in1k", Preprocessing(336, 336, "bicubic", squash=True)),
+        ("eva02_tiny_patch14_336.mim_in22k_ft_in1k", Preprocessing(336, 336, "bicubic")),
+        # Both sides are resized to a square, out of which the centre is cut.
+        ("coat_lite_medium_384.in1k", Preprocessing(384, 384, "bicubic", squash=True)),
+        ("dm_nfnet_f0.dm_in1k", Preprocessing(192, 213, "bicubic", squash=True)),
     ],
 )
 def test_a_network_of_timm_gets_the_squares_of_its_own_transform(name, expected, picture):
     found = released_preprocessing(f"timm/{name}")
-    assert found.size == expected.size
-    assert (found.resize, found.interpolation) == (expected.resize, expected.interpolation)
+    assert found == expected
     config = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
     transform = create_transform(**{**config, "mean": (0, 0, 0), "std": (1, 1, 1)})
     reference = (transform(picture).numpy() * 255).round().astype(np.uint8)
