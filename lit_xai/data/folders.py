@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lit_xai.data.base import Split
+from lit_xai.data.class_names import read_class_names
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -176,7 +177,7 @@ class ClassFolders:
         folders += [self.layout.folders[split] for split in SPLITS if split in self.layout.folders]
         found = {folder: folder_names(folder) for folder in folders}
         if self.classes is not None:
-            names = _listed(self.classes)
+            names = read_class_names(self.classes)
         elif self.layout.whole is not None or "train" in self.layout.folders:
             names = found[folders[0]]
         else:
@@ -237,19 +238,3 @@ class ClassFolders:
 def _pictures(folder: Path) -> list[Path]:
     # Not every split has every class.
     return list(picture_files(folder)) if folder.is_dir() else []
-
-
-def _listed(path: Path) -> list[str]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a file of class names for `classes`, but got {path}, which is none."
-        )
-    try:
-        # Some editors put a mark of the encoding before the first name.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Expected {path} in UTF-8, but got {error.reason}. Save it so.") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
-        raise ValueError(f"Expected each class once in {path}, but got {repeated[0]} more than once.")
-    return names

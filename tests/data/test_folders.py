@@ -250,25 +250,12 @@ def test_labels_may_be_those_of_a_larger_set(tmp_path):
     assert found(tmp_path, "val", classes=listed) == [("val/d/1.png", 0), ("val/b/1.png", 2)]
     assert ClassFolders(find_layout(tmp_path), SHARES, 0, listed).names == ["d", "c", "b", "a"]
     for content, message in {
-        "d\nd\nb\n": "^Expected each class once in .*, but got d more than once",
         "a\nb\n": "^Expected 2 class folders, a to b, in .*, but got d too.*`classes`",
         "": "^Expected folders of at least two classes in .*, but got 0",
     }.items():
         listed.write_text(content)
         with pytest.raises(ValueError, match=message):
             found(tmp_path, "val", classes=listed)
-    with pytest.raises(FileNotFoundError, match=r"^Expected a file of class names for `classes`, but got"):
-        found(tmp_path, "val", classes=tmp_path / "none.txt")
-
-
-def test_class_names_are_read_as_editors_save_them(tmp_path):
-    touch(tmp_path, "val/caf\xe9/1.png", "val/d/1.png")
-    listed = tmp_path / "classes.txt"
-    listed.write_bytes("caf\xe9\r\nd\r\n".encode("utf-8-sig"))
-    assert found(tmp_path, "val", classes=listed) == [("val/caf\xe9/1.png", 0), ("val/d/1.png", 1)]
-    listed.write_bytes("caf\xe9\nd\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"^Expected \S*classes\.txt in UTF-8, but got invalid continuation"):
-        found(tmp_path, "val", classes=listed)
 
 
 def test_one_class_is_none(tmp_path):
