@@ -8,6 +8,7 @@ import timm
 import torchvision
 from PIL import Image
 from timm.data.config import resolve_data_config
+from timm.models import PretrainedCfg
 from torchvision.transforms import InterpolationMode, functional
 
 from lit_xai.models.library import unknown_name
@@ -89,14 +90,15 @@ def _of_timm(name: str) -> Preprocessing:
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     try:
-        settings = timm.get_pretrained_cfg(name)
+        # None for a network that was never registered with settings.
+        settings = timm.get_pretrained_cfg(name) or PretrainedCfg()
     except RuntimeError as error:
         # Of a tag; `is_model` looks at what stands before it only.
         raise _unknown(
             "timm", name, timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
         ) from error
     found: dict[str, Any] = resolve_data_config(
-        pretrained_cfg=settings.to_dict() if settings is not None else {}  # type: ignore[no-untyped-call]
+        pretrained_cfg=settings.to_dict()  # type: ignore[no-untyped-call]
     )
     _, height, width = found["input_size"]
     if height != width or found["crop_mode"] == "border":

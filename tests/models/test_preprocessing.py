@@ -6,6 +6,7 @@ import timm
 import torchvision
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.models import PretrainedCfg
 
 from lit_xai.models.preprocessing import Preprocessing, released_preprocessing, resized_for, share_of
 
@@ -53,6 +54,33 @@ def test_a_square_is_cut_out_of_the_centre_of_the_shorter_side():
     assert square.min() == 200
     # A side that is too short is filled with black.
     assert np.array(Preprocessing(12, 10, "nearest")(Image.fromarray(pixels + 1)))[0].max() == 0
+
+
+def test_both_sides_become_as_long_where_the_picture_is_squashed():
+    pixels = np.zeros((10, 20, 3), np.uint8)
+    pixels[:, :10] = 200
+    square = np.array(Preprocessing(6, 8, "nearest", squash=True)(Image.fromarray(pixels)))
+    assert square[..., 0].tolist() == [[200] * 3 + [0] * 3] * 6
+
+
+def test_a_network_of_timm_without_settings_has_timms_own(monkeypatch):
+    monkeypatch.setitem(timm.models._registry._model_entrypoints, "own_network", None)
+    assert released_preprocessing("timm/own_network") == Preprocessing(224, 256, "bicubic")
+    settings = PretrainedCfg(input_size=(3, 64, 64), interpolation="random", crop_pct=0.5)
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: settings)
+    assert released_preprocessing("timm/own_network") == Preprocessing(64, 128, "bilinear")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("deepseek_vit_412m.deepseek_v4_1_flash", "cut by border"),
+        ("vit_base_patch16_sapiens2.fb", "made for 1024 x 768 pixels"),
+    ],
+)
+def test_what_is_no_square_from_the_centre_is_refused(name, found):
+    with pytest.raises(ValueError, match=rf"squares from the centre, but got {name}, .*{found}.*Set `size`"):
+        released_preprocessing(f"timm/{name}")
 
 
 def test_the_share_gives_timm_the_same_side_again():
