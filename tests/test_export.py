@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -49,9 +50,13 @@ def test_the_command_writes_what_it_is_told(tmp_path, monkeypatch, capsys):
     asked = []
 
     def written(checkpoint, output):
+        # The user's own network may lie in the current directory.
+        assert importlib.import_module("own_network_of_an_export").VALUE == 7
         asked.append((checkpoint, output))
         return Portable("timm", {}, {}, {}, {}, "", 1)
 
+    (tmp_path / "own_network_of_an_export.py").write_text("VALUE = 7\n")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("lit_xai.exporting.export", written)
     export_cli(["a.ckpt", "-o", str(tmp_path)])
     assert asked == [(Path("a.ckpt"), tmp_path)]

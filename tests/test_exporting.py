@@ -12,7 +12,9 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import load_file
+from torch import nn
 
+from lit_xai import exporting
 from lit_xai.cli import train_cli
 from lit_xai.evaluation.checkpoints import load_classifier
 from lit_xai.evaluation.subjects import from_checkpoint, from_model
@@ -20,6 +22,7 @@ from lit_xai.exporting import export
 from lit_xai.models.preprocessing import Preprocessing
 from lit_xai.models.zoo import TimmClassifier, TorchvisionClassifier
 from lit_xai.module import LitClassifier
+from lit_xai.portable import portable
 
 CONFIG = Path(__file__).parents[1] / "configs/experiments/embedded_natural.yaml"
 OPTIONS = [
@@ -160,6 +163,29 @@ def test_the_card_says_where_a_network_comes_from(checkpoints, tmp_path):
     assert "released.pth" in page
 
 
+def test_the_card_says_how_a_network_was_trained_and_keeps_no_secret(checkpoints, tmp_path):
+    content = torch.load(checkpoints["lit_xai"], weights_only=True)
+    content["hyper_parameters"]["warm_start"] = "start.ckpt"
+    # In the middle of an epoch it is that which is not finished.
+    content["epoch"] = 5
+    content["datamodule_hyper_parameters"] |= {"access_token": "ab12", "root": "images"}
+    torch.save(content, tmp_path / "changed.ckpt")
+    export(tmp_path / "changed.ckpt", tmp_path / "robust")
+    text = (tmp_path / "robust" / "card.json").read_text()
+    card = json.loads(text)
+    assert "ab12" not in text
+    assert (card["data"]["access_token"], card["data"]["root"]) == ("(secret, left out)", "images")
+    assert "_instantiator" not in card["data"]
+    assert card["started_from"] == {"warm_start": "start.ckpt"}
+    assert card["preprocessing"] is None
+    model = load_classifier(checkpoints["lit_xai"]).model
+    assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters()) > 1000
+    trained_for = {name: card["checkpoint"][name] for name in ("file", "epoch", "steps", "precision")}
+    assert trained_for == {"file": "changed.ckpt", "epoch": 1, "steps": 1, "precision": "32-true"}
+    page = (tmp_path / "robust" / "README.md").read_text()
+    assert 'Training: 1 steps, finished epochs: 1, started from `{"warm_start": "start.ckpt"}`\n' in page
+
+
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -180,13 +206,66 @@ def test_a_network_that_computes_something_else_is_refused(checkpoints, tmp_path
     def other(name, path):
         subject = from_model(name, path)
         network = subject.load()
-        network.register_forward_hook(lambda module, images, logits: 2 * logits)
+        network.register_forward_hook(lambda module, images, logits: logits.nextafter(logits + 1))
         return replace(subject, load=lambda: network)
 
     monkeypatch.setattr("lit_xai.exporting.from_model", other)
     with pytest.raises(ValueError, match=r"library builds as it is, but got .*, which differs in its logits"):
         export(checkpoints["lit_xai"], tmp_path / "robust")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_keeps_more_is_refused(checkpoints, tmp_path, monkeypatch):
+    def other(name, path):
+        subject = from_model(name, path)
+        network = subject.load()
+        network.register_buffer("more", torch.zeros(1))
+        return replace(subject, load=lambda: network)
+
+    monkeypatch.setattr("lit_xai.exporting.from_model", other)
+    with pytest.raises(ValueError, match=r"but got .*, which differs in more\."):
+        export(checkpoints["lit_xai"], tmp_path / "robust")
+
+
+def test_logits_are_compared_in_evaluation_mode_for_images_of_the_size_of_the_data(
+    checkpoints, tmp_path, monkeypatch
+):
+    asked = []
+
+    def recorded(network, image):
+        asked.append((tuple(image.shape), network.training))
+        return original(network, image)
+
+    original = exporting._logits
+    data = SimpleNamespace(preprocessing=Preprocessing(36, 40))
+    monkeypatch.setattr("lit_xai.exporting.load_data", lambda path: data)
+    monkeypatch.setattr("lit_xai.exporting._logits", recorded)
+    export(checkpoints["timm"], tmp_path / "robust")
+    assert asked == [((1, 1, 36, 36), False)] * 2
+
+
+def of_one_size():
+    """Return a network that takes images of 160 pixels only, as its released weights say."""
+    model = TimmClassifier("test_vit", num_classes=2)
+    model.network.model.patch_embed.strict_img_size = True
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        of_one_size,
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 2)),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)),
+    ],
+    ids=["released_size", "one_channel", "three_channels"],
+)
+def test_images_that_the_network_takes_are_found(build, monkeypatch):
+    monkeypatch.setattr("lit_xai.exporting.rank_zero_info", pytest.fail)
+    model, other = build().eval(), build().eval()
+    result = portable(model, {"class_path": "own.Net"}, None)
+    assert exporting._give_same_logits(model, model, result)
+    assert not exporting._give_same_logits(model, other, result)
 
 
 def test_logits_that_cannot_be_compared_are_not_passed_over_in_silence(checkpoints, tmp_path, monkeypatch):
@@ -208,6 +287,16 @@ def test_the_preprocessing_of_the_data_is_told(checkpoints, tmp_path, monkeypatc
         f"- Preprocessing of pictures: `{json.dumps(expected)}`\n"
         in (tmp_path / "robust" / "README.md").read_text()
     )
+
+
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError])
+def test_data_that_are_not_here_hinder_no_export(checkpoints, tmp_path, monkeypatch, error):
+    def lost(path):
+        raise error
+
+    monkeypatch.setattr("lit_xai.exporting.load_data", lost)
+    assert export(checkpoints["lit_xai"], tmp_path / "robust").preprocessing == {}
+    assert (tmp_path / "robust" / "card.json").is_file()
 
 
 def test_the_empty_directory_that_one_is_in_is_filled(checkpoints, tmp_path, monkeypatch):

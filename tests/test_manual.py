@@ -1,11 +1,13 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
 from lit_xai.evaluation.options import evaluation_parser
-from lit_xai.manual import answered, completion, manual
+from lit_xai.manual import answered, completion, manual, versions
+from lit_xai.training.entry import trained
 
 
 def options(text: str) -> set[str]:
@@ -17,6 +19,41 @@ def test_the_help_of_evaluation_names_options_that_exist():
     named = options(manual("lit-xai-evaluate")) - {"--print_completion"}
     assert {"--checkpoints", "--max_samples", "--output"} <= named
     assert not {name for name in named if name not in known and name != "--adversary.eps"}
+
+
+def test_the_help_of_training_names_options_that_exist(capsys):
+    for name in ("fit", "validate", "test"):
+        with pytest.raises(SystemExit, match="0"):
+            trained([name, "--help_all"])
+        known = options(capsys.readouterr().out)
+        named = {option.partition(".init_args")[0] for option in options(manual("lit-xai-train", name))}
+        assert len(named) > 20
+        assert named <= known
+
+
+@pytest.mark.parametrize("name", [None, "fit", "validate", "test"])
+def test_the_help_ends_with_the_exit_statuses(name):
+    ending = "Exit status: 0 done, 2 refused (one line says why), 130 after Ctrl-C, 143 after SIGTERM.\n"
+    for command in ("lit-xai-train", "lit-xai-evaluate"):
+        assert manual(command, name).endswith(f"\n{ending}")
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [("fit", "to begin with, and its optimiser"), ("validate", "to measure"), ("test", "to measure")],
+)
+def test_the_help_says_what_a_checkpoint_is_for(name, use):
+    assert f"  --ckpt_path FILE      A checkpoint {use}.\n" in manual("lit-xai-train", name)
+
+
+def test_versions_are_told_where_one_is_unknown(monkeypatch):
+    def unknown(name):
+        if name == "lit_xai":
+            raise PackageNotFoundError
+        return "7.8"
+
+    monkeypatch.setattr("lit_xai.manual.version", unknown)
+    assert versions().startswith("lit_xai (not installed), torch 7.8, lightning 7.8, Python 3.")
 
 
 @pytest.mark.parametrize(("text", "default"), [("max_samples", 256), ("batch_size", 64), ("seed", 0)])
@@ -65,6 +102,8 @@ def test_completion_offers_every_option_of_a_line(command, shell):
         (["-c", "fit", "test", "-h"], "usage: lit-xai-train test "),
         (["--config=fit", "validate", "-h"], "usage: lit-xai-train validate "),
         (["fit", "--print_config", "-h"], "usage: lit-xai-train fit "),
+        (["--print_config", "test", "-h"], "usage: lit-xai-train test "),
+        (["--help_all", "test", "-h"], "usage: lit-xai-train test "),
         (["--help"], "usage: lit-xai-train {fit,validate,test}"),
         (["tset", "fit", "--help"], "usage: lit-xai-train {fit,validate,test}"),
         (["fit", "--experiment=--version"], None),

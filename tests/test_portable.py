@@ -34,12 +34,25 @@ def test_a_network_of_timm_has_its_names_and_its_format():
     }
 
 
+def test_the_normalisation_is_that_of_the_network():
+    model = TimmClassifier("test_resnet", num_classes=4)
+    model.network.mean.fill_(0.25)
+    model.network.std.fill_(0.125)
+    found = portable(model, {}, None)
+    settings = found.config["pretrained_cfg"]
+    assert found.normalisation == {"mean": [0.25] * 3, "std": [0.125] * 3}
+    assert {name: settings[name] for name in ("mean", "std")} == found.normalisation
+    assert "normalize(pixels, [0.25, 0.25, 0.25], [0.125, 0.125, 0.125])" in found.usage
+
+
 def test_the_preprocessing_is_that_of_the_data():
     model = TimmClassifier("test_resnet", num_classes=4, channels=1)
     settings = portable(model, {}, Preprocessing(96, 128, "bilinear", squash=True)).config["pretrained_cfg"]
     assert settings["input_size"] == [1, 96, 96]
     assert (settings["crop_pct"], settings["crop_mode"]) == (0.75, "squash")
     assert settings["interpolation"] == "bilinear"
+    settings = portable(model, {}, Preprocessing(96, 128, "bicubic")).config["pretrained_cfg"]
+    assert (settings["crop_mode"], settings["interpolation"]) == ("center", "bicubic")
     assert len(settings["mean"]) == 1
 
 
@@ -71,6 +84,8 @@ def test_the_lines_for_torchvision_build_the_network(name, channels, expected):
     found = portable(TorchvisionClassifier(name, num_classes=4, channels=channels), {}, None)
     assert expected in found.lines("robust")
     assert found.config["channels"] == channels
+    assert {name: found.config[name] for name in ("mean", "std")} == found.normalisation
+    assert len(found.normalisation["mean"]) == channels
 
 
 class Doubled(TimmClassifier):
@@ -135,3 +150,5 @@ def test_any_other_network_keeps_its_names_and_loses_its_sources():
     assert found.description["init_args"] == {"model": expected, "more": [own]}
     assert inside["init_args"]["weights"] == "a.pth"
     assert "from_model" in found.usage
+    # Each library's networks are as in training when they are built.
+    assert ".load().eval()\n" in found.usage

@@ -47,6 +47,10 @@ def test_a_similar_file_is_found(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").touch()
     assert str(similar_file(tmp_path / "mien.yaml")) == str(tmp_path / "mine.yaml")
     assert similar_file(tmp_path / "zzzz.yaml") is None
+    # Of the same kind only.
+    assert similar_file(tmp_path / "mien.json") is None
+    # The package's own, where there is no such folder.
+    assert similar_file(Path("configs/evaluate/quikc.yaml")) == Path("configs/evaluate/quick.yaml")
 
 
 @pytest.mark.parametrize(("folder", "first"), [("evaluate", "quick"), ("experiments", "embedded_natural")])

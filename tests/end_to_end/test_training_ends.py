@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lit_xai.programs import program
 from lit_xai.runs import hold
 from lit_xai.training import entry
+from lit_xai.training.command import RUN_DIR
 from lit_xai.training.requeueing import RequeueError, WayBack
 
 
@@ -118,6 +119,18 @@ def test_a_training_that_ends_says_where_everything_is(run, told, tmp_path, caps
     run(lambda: None)
     assert capsys.readouterr() == (f"Run directory: {tmp_path}\nLook at it:    https://x\n", "")
     assert told == [0]
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_what_processes_are_told_of_the_run_ends_with_it(run, told, error):
+    def action():
+        os.environ[RUN_DIR] = "mine"
+        if error is not None:
+            raise error
+
+    with contextlib.suppress(SystemExit):
+        run(action)
+    assert RUN_DIR not in os.environ
 
 
 def test_what_a_forked_process_is_told_ends_nothing_else(run, capfd):

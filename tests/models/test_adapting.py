@@ -92,6 +92,35 @@ def test_a_head_that_the_weights_lack_stays_as_the_network_has_it():
     model.load_state_dict(found)
 
 
+def test_what_all_classes_of_a_head_share_stays_with_it():
+    def built(classes, scale):
+        head = nn.Linear(4, classes)
+        head.scale = nn.Parameter(torch.tensor([scale]))
+        return nn.Sequential(head)
+
+    model, weights = built(5, 1.0), built(7, 2.0).state_dict()
+    found, said = adapted(weights, model, Ends([model[0]], [], 3))
+    assert said == ["of 7 classes, the network has 5: `0` is drawn at random"]
+    assert found["0.scale"].item() == 1.0
+    model.load_state_dict(found)
+
+
+def test_a_layer_whose_name_begins_like_the_head_is_none():
+    def built(classes, value):
+        layers = {"head": nn.Linear(4, classes, bias=False), "head_inner": nn.Linear(4, 4, bias=False)}
+        model = nn.ModuleDict(layers)
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, value)
+        return model
+
+    model, weights = built(5, 1.0), built(7, 2.0).state_dict()
+    found, _ = adapted(weights, model, Ends([model["head"]], [], 3))
+    assert {name: value.unique().item() for name, value in found.items()} == {
+        "head.weight": 1.0,
+        "head_inner.weight": 2.0,
+    }
+
+
 def test_a_network_without_a_head_takes_none():
     model = Normalized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity()), [0.4] * 3, [0.2] * 3)
     weights = model.state_dict()

@@ -30,6 +30,14 @@ def test_a_network_that_fits_is_left_as_it_was():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_statistics_and_draws_are_left_as_they_were():
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten(), nn.Linear(128, 4)).train()
+    statistics, draws = network[0].running_mean.clone(), torch.get_rng_state()
+    check_fits(network, IMAGE, 4, "mine")
+    assert torch.equal(network[0].running_mean, statistics)
+    assert torch.equal(torch.get_rng_state(), draws)
+
+
 @pytest.mark.parametrize(
     ("network", "classes", "message"),
     [

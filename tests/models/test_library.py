@@ -68,6 +68,16 @@ def test_a_file_of_other_classes_gives_all_but_the_head_which_the_seed_draws(kin
     assert line.endswith("` is drawn at random.")
 
 
+def test_a_network_around_a_classifier_takes_a_file_of_other_classes_too(kind, released):
+    build, name = kind
+    full, path = released
+    around = nn.Sequential(build(name, num_classes=6))
+    load_weights(around, path)
+    body = body_of(full)
+    assert all(torch.equal(value, body[key]) for key, value in body_of(around[0]).items())
+    assert around[0].num_classes == 6
+
+
 def test_a_file_of_other_channels_is_adapted(kind, released, said):
     build, name = kind
     full, path = released
@@ -88,6 +98,32 @@ def test_a_number_left_open_is_that_of_the_file(kind, released, tmp_path, said):
     stored = torch.load(tmp_path / "seven.pth", weights_only=True)
     assert all(torch.equal(value, stored[key]) for key, value in found.state_dict().items())
     assert not said
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [({"inner.fc": 3, "fc": 7}, 7), ({"module.inner.fc": 3, "module.fc": 7}, 7), ({"another_fc": 3}, 1000)],
+)
+def test_the_number_of_a_file_is_that_of_its_outermost_head(names, classes):
+    network = TimmClassifier("test_resnet")
+    inputs = head_of(network).in_features
+    network.expect({f"{name}.weight": torch.zeros(rows, inputs) for name, rows in names.items()})
+    assert network.num_classes == classes
+
+
+def test_a_network_that_another_number_of_classes_changes_inside_is_refused(monkeypatch):
+    build = timm.create_model
+
+    def other_inside(name, *, num_classes=None, **options):
+        network = build(name, num_classes=num_classes, **options)
+        if num_classes == 5:
+            network.more = nn.Linear(2, 2)
+        return network
+
+    monkeypatch.setattr("lit_xai.models.zoo.timm.create_model", other_inside)
+    network = TimmClassifier("test_resnet")
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"model\.more\.weight\""):
+        follow_classes(network, 5)
 
 
 def test_a_number_left_open_follows_and_keeps_what_the_file_gave(kind, released, said):
@@ -129,6 +165,16 @@ def test_a_rebuilt_network_needs_no_file(kind, released):
     assert torch.equal(head_of(later).weight, head_of(full).weight)
     with pytest.raises(FileNotFoundError, match=r"Expected a file of weights, but got .*gone\.pth"):
         read_sources([found])
+
+
+def test_weights_are_read_once(kind, released):
+    build, name = kind
+    _, path = released
+    found = build(name, weights=path)
+    with torch.no_grad():
+        head_of(found).weight.fill_(3.0)
+    read_sources([found])
+    assert bool((head_of(found).weight == 3.0).all())
 
 
 def test_networks_are_built_as_ever_where_no_state_follows(kind, released):

@@ -7,6 +7,7 @@ from lit_xai.models.small_vit import SmallViT
 def test_has_the_size_that_its_options_say():
     model = SmallViT(size=12, channels=3, num_classes=7, patch_size=4, width=8, depth=2, heads=2)
     assert model(torch.rand(2, 3, 12, 12)).shape == (2, 7)
+    assert [block.attn.num_heads for block in model.network.blocks] == [2, 2]
     # Patches; class token and places; by layer: norms, attention, perceptron; last norm; head.
     layer = 2 * 16 + (8 * 24 + 24 + 72) + (8 * 16 + 16 + 16 * 8 + 8)
     expected = (3 * 16 * 8 + 8) + (8 + 10 * 8) + 2 * layer + 16 + (8 * 7 + 7)

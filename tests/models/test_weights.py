@@ -277,6 +277,12 @@ def test_only_the_prefix_that_the_network_lacks_is_taken_off(saved, model, said)
     assert "without the `module.` before" in said[0]
 
 
+def test_a_prefix_is_taken_off_the_beginning_only(saved):
+    network, other = (nn.ModuleDict({"last": nn.ModuleDict({"model": nn.Linear(2, 2)})}) for _ in range(2))
+    load_weights(other, saved({f"model.{name}": value for name, value in network.state_dict().items()}))
+    assert_same(network.state_dict(), other)
+
+
 def test_a_prefix_of_some_names_is_no_prefix(saved, model):
     weights = dict(model.state_dict())
     first = next(iter(weights))
@@ -299,6 +305,31 @@ def test_the_weights_of_the_whole_stand_before_those_of_its_part(saved, model):
     other = Normalized(tiny_network(seed=1), (0.4, 0.6), (0.25, 0.1))
     load_weights(other, saved(whole.state_dict()))
     assert_same(whole.state_dict(), other)
+
+
+def test_weights_of_a_part_under_the_name_that_the_whole_has_for_it_are_the_parts(saved, model, said):
+    other = Normalized(tiny_network(seed=1), (0.4, 0.6), (0.25, 0.1))
+    load_weights(other, saved({f"model.{name}": value for name, value in model.state_dict().items()}))
+    assert_same(model.state_dict(), other.model)
+    torch.testing.assert_close(other.mean.flatten(), torch.tensor([0.4, 0.6]), rtol=0, atol=0)
+    assert "without the `model.` before" in said[0]
+
+
+@pytest.mark.parametrize("own", ["denselayer1.norm1", "denselayer1.norm.1"])
+@pytest.mark.parametrize("stored", ["denselayer1.norm1", "denselayer1.norm.1"])
+def test_older_names_are_those_of_now_for_a_network_that_has_these(saved, own, stored):
+    network = nn.Module()
+    if own.endswith("norm1"):
+        network.denselayer1 = nn.ModuleDict({"norm1": nn.Linear(2, 2)})
+    else:
+        network.denselayer1 = nn.ModuleDict({"norm": nn.ModuleDict({"1": nn.Linear(2, 2)})})
+    path = saved({f"{stored}.weight": torch.full((2, 2), 7.0), f"{stored}.bias": torch.full((2,), 7.0)})
+    if own.endswith("norm.1") and stored.endswith("norm1"):
+        with pytest.raises(ValueError, match=r"Missing key.*denselayer1\.norm\.1\.weight"):
+            load_weights(network, path)
+        return
+    load_weights(network, path)
+    assert bool((network.get_submodule(own).weight == 7.0).all())
 
 
 def test_half_of_a_network_is_not_taken_for_the_whole(saved):

@@ -115,6 +115,25 @@ def test_timm_takes_images_of_other_channels():
         network(images())
 
 
+def test_timm_may_know_no_statistics_and_a_network_need_not_take_channels(monkeypatch):
+    def own(
+        pretrained=False, num_classes=5, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None
+    ):
+        network = nn.Sequential(nn.Conv2d(3, 2, 40), nn.Flatten(), nn.Linear(2, num_classes))
+        network.pretrained_cfg = {"classifier": "2", "first_conv": "0", "mean": None}
+        return network
+
+    monkeypatch.setitem(timm.models._registry._model_entrypoints, "own_network", own)
+    network = TimmClassifier("own_network", num_classes=7)
+    found = [network.network.mean.flatten(), network.network.std.flatten()]
+    torch.testing.assert_close(torch.stack(found), torch.tensor(IMAGENET), rtol=0, atol=0)
+    assert network(images()).shape == (2, 7)
+    with pytest.raises(
+        ValueError, match=r"Expected a network that timm builds, but got own_network: .*in_chans"
+    ):
+        TimmClassifier("own_network", num_classes=7, channels=1)
+
+
 def test_torchvision_has_the_statistics_of_the_weights(bare):
     network = TorchvisionClassifier("efficientnet_v2_l").network
     assert [network.mean.flatten().tolist(), network.std.flatten().tolist()] == [[0.5] * 3, [0.5] * 3]
@@ -221,6 +240,13 @@ def test_torchvision_takes_images_of_other_channels():
     torch.testing.assert_close(network(images(2)), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_first_convolution_of_other_channels_covers_the_same_places():
+    taken = TorchvisionClassifier("resnet18", num_classes=4, channels=1)
+    first, own = taken.network.model.conv1, torchvision.models.resnet18().conv1
+    assert (first.kernel_size, first.stride, first.padding) == (own.kernel_size, own.stride, own.padding)
+    assert (first.in_channels, first.out_channels, first.bias) == (1, 64, None)
+
+
 def test_a_network_that_rescales_its_images_is_normalised_by_halves_for_other_channels():
     network = TorchvisionClassifier("googlenet", num_classes=3, channels=1)
     assert not network.network.model.transform_input
@@ -261,8 +287,10 @@ def served(tmp_path, monkeypatch):
     return {"timm": timm_network, "torchvision": torchvision_network, "asked": asked}
 
 
-def test_released_weights_are_fetched_when_asked_for(served):
+def test_released_weights_are_fetched_when_asked_for(served, monkeypatch):
+    monkeypatch.setattr("timm.models._builder._CHECK_HASH", False)
     found = TimmClassifier("test_resnet", pretrained=True)
+    assert timm.models._builder._CHECK_HASH is True
     assert served["asked"] == ["timm/test_resnet.r160_in1k"]
     expected = served["timm"].state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in found.network.model.state_dict().items())

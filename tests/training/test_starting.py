@@ -73,8 +73,9 @@ def test_a_file_of_another_without_a_start_is_taken(weights):
     assert not has_read(classifier)
 
 
-def test_networks_beside_the_trained_one_are_always_read(weights):
-    classifier, unread = build(Natural())
+@pytest.mark.parametrize("regime", [Natural(), TopKFooling()])
+def test_networks_beside_the_trained_one_are_always_read(weights, regime):
+    classifier, unread = build(regime)
     with rebuilding() as beside:
         teacher = TimmClassifier("test_resnet", weights=weights)
     read_starts(classifier, [*unread, *beside], "fit", "stranger.ckpt")
