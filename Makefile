@@ -50,11 +50,12 @@ attexplore: $(READY)  ## AttEXplore beside what its paper compares it with; writ
 imagenet: $(READY)  ## eXIAA and the top-k attack with DATA=folder WEIGHTS=file; writes the tables of docs/reproduce.md.
 	$(BIN)/python scripts/imagenet.py --data $(DATA) --weights $(WEIGHTS)
 
+# Neighbours stay in one process, so that what they share is made once.
 test: $(READY)  ## Run the default tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: $(READY)  ## Run the slow tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "slow and not gpu"
 
 check: $(READY)  ## Check style, types and layers.
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

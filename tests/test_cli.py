@@ -24,6 +24,7 @@ QUICK = [
     "--trainer.max_epochs=1",
     *(f"--trainer.limit_{split}_batches=1" for split in ("train", "val", "test")),
     "--data.init_args.eval_batch_size=32",
+    "--data.init_args.max_train=200",
     "--model.adversary.steps=2",
 ]
 WITHOUT_LOGS = ["--trainer.logger=false", "--trainer.enable_progress_bar=false"]
@@ -50,12 +51,16 @@ def small_grid(tmp_path: Path) -> str:
     grid["init_args"]["attributions"]["integrated_gradients"]["init_args"]["path_steps"] = 2
     grid["init_args"]["attacks"]["top_k"]["init_args"]["steps"] = 2
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
+    images = yaml.safe_load((ROOT / "configs" / "callbacks" / "explanation_images.yaml").read_text())
+    images["init_args"]["attribution"]["init_args"]["path_steps"] = 2
+    images["init_args"]["attack"]["init_args"]["steps"] = 2
+    images["init_args"]["max_samples"] = 2
     callbacks = [
         {
             "class_path": "lit_xai.callbacks.explanation_robustness.ExplanationRobustness",
             "init_args": {"grid": str(tmp_path / "grid.yaml"), "max_samples": 20},
         },
-        str(ROOT / "configs" / "callbacks" / "explanation_images.yaml"),
+        images,
         str(ROOT / "configs" / "callbacks" / "checkpoint.yaml"),
     ]
     (tmp_path / "callbacks.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))

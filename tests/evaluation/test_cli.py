@@ -156,7 +156,7 @@ def test_an_unknown_option_is_one_line(config, capsys):
 
 
 def shipped() -> list:
-    """Return the shipped evaluations; those with many long attacks are slow even on a few images.
+    """Return the shipped evaluations; those with many or long parts are slow even on a few images.
 
     Those of colour pictures, most of them of a thousand pixels, do not fit grey ones of 28 x 28:
     test_studies.py runs them.
@@ -164,6 +164,15 @@ def shipped() -> list:
     found = sorted((ROOT / "configs" / "evaluate").glob("*.yaml"))
     paths = [path for path in found if path.stem not in COLOUR_STUDIES]
     slow = {"paper", "attacks", "chen", "lens_fashion"}
+    slow |= {
+        "standard",
+        "faithfulness",
+        "metrics",
+        "regimes",
+        "regimes_standard",
+        "exiaa_ranks",
+        "exiaa_classes",
+    }
     slow |= {"attexplore", "attexplore_attacks", "attexplore_parameters", "attexplore_vit"}
     marks = {path.stem: [pytest.mark.slow] if path.stem in slow else [] for path in paths}
     return [pytest.param(path, id=path.stem, marks=marks[path.stem]) for path in paths]
