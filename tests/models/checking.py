@@ -56,3 +56,29 @@ def spread_statistics(model: nn.Module) -> nn.Module:
                 draws = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
                 tensor.data.copy_(low + draws)
     return model.eval()
+
+
+def assert_plain_second_derivative(network: nn.Module, image: torch.Tensor, weight: torch.Tensor) -> None:
+    """Compare a weight's derivative of a logit's squared gradient with differences, without a twin; float64.
+
+    Args:
+        network: Any, in any mode.
+        image: (N, C, H, W).
+        weight: A parameter of the network; it ends a small step away.
+    """
+    image = image.clone().requires_grad_()
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0), dtype=weight.dtype)
+
+    def steepness() -> torch.Tensor:
+        (slope,) = torch.autograd.grad(network(image)[:, 0].sum(), image, create_graph=True)
+        return slope.square().sum()
+
+    (gradient,) = torch.autograd.grad(steepness(), weight)
+    heights = []
+    for sign in (1, -2):
+        with torch.no_grad():
+            weight += sign * 1e-4 * direction
+        heights.append(steepness().detach())
+    expected = (heights[0] - heights[1]) / 2e-4
+    assert abs(expected) > 1e-6
+    torch.testing.assert_close((gradient * direction).sum(), expected, rtol=1e-4, atol=0)
