@@ -117,7 +117,7 @@ def test_a_run_leaves_everything_inside_its_directory(tmp_path, monkeypatch, cap
     histories = [record["history"]["item"] for record in records if record["type"] == "history"]
     keys = set(pd.read_csv(run / "csv" / "metrics.csv").columns)
     robustness = {key for key in keys if key.startswith("robustness/")}
-    assert len(robustness) == 4 * (3 * 7 + 2) + 1
+    assert len(robustness) == 4 * (4 * 7 + 2) + 1
     for key in robustness:
         assert [item["epoch"] for item in histories if key in item] == [0, 1], key
     assert [item["explanations.count"] for item in histories if "explanations.count" in item] == [1, 1]
