@@ -4,7 +4,8 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -135,22 +136,20 @@ class LitClassifier(pl.LightningModule):
                 "Expected a LitClassifier that is not compiled, but got a compiled one, whose searches and "
                 "regularisers have no derivatives. Compile its `model` alone."
             )
-        own: dict[str, Any] | None = None
-        if stage == "fit" and self._prepared is None:
-            self._seed = _global_seed()
-            own = self._go_to_start()
         check_weights(self.model, "in the network")
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, ImageDataModule):
-            image = data.images(SPLITS[stage])[0].image
-            check_fits(self.model, image, self.num_classes, type(self.model).__name__, exactly=True)
-        if stage == "fit" and self.regime is not self._prepared:
-            self.model.to(self.trainer.strategy.root_device)
-            self.regime = self._prepared = self.regime.prepare(
-                self.model, DonorPool(self._donors, shared=True)
-            )
-        if own is not None:
-            self.model.load_state_dict(own)
+        begins = stage == "fit" and self._prepared is None
+        if begins:
+            self._seed = _global_seed()
+        with self._at_start() if begins else nullcontext():
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            if isinstance(data, ImageDataModule):
+                image = data.images(SPLITS[stage])[0].image
+                check_fits(self.model, image, self.num_classes, type(self.model).__name__, exactly=True)
+            if stage == "fit" and self.regime is not self._prepared:
+                self.model.to(self.trainer.strategy.root_device)
+                self.regime = self._prepared = self.regime.prepare(
+                    self.model, DonorPool(self._donors, shared=True)
+                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Not in place of the last good one.
@@ -199,15 +198,21 @@ class LitClassifier(pl.LightningModule):
             "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": self.scheduler_interval},
         }
 
-    def _go_to_start(self) -> dict[str, Any] | None:
-        """Take the warm start, if it is needed; return the weights of a classifier that was read back."""
+    @contextmanager
+    def _at_start(self) -> Iterator[None]:
+        """Take the warm start, if it is needed; what a classifier was read back with, it gets again."""
         # Before a checkpoint is restored: what a regime learns of the starting network, it learns again.
         if self.warm_start is None or (self._rebuilt and not self.regime.compares_with_start):
-            return None
+            yield
+            return
         own = copy.deepcopy(self.model.state_dict()) if self._rebuilt else None
-        load_weights(self.model, Path(self.warm_start))
-        check_weights(self.model, f"in {self.warm_start}")
-        return own
+        try:
+            load_weights(self.model, Path(self.warm_start))
+            check_weights(self.model, f"in {self.warm_start}")
+            yield
+        finally:
+            if own is not None:
+                self.model.load_state_dict(own)
 
     def _check_state(self, checkpoint: dict[str, Any], where: str, remedy: str) -> None:
         names = {name for name, _ in self.named_parameters(remove_duplicate=False)}

@@ -164,22 +164,39 @@ def measured(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def collect(output: Path) -> None:
-    """Write what the page needs from finished evaluations into results/imagenet, without paths."""
+    """Write what the page needs from finished evaluations into results/imagenet, without paths.
+
+    Raises:
+        ValueError: If the parts are of different networks or images.
+    """
     from scripts.exiaa_imagenet import read_samples
 
+    cards = {name: json.loads((output / name / "card.json").read_text()) for name in PARTS}
+    whose = {name: _subject(card) for name, card in cards.items()}
+    first, *others = whose
+    if strange := [name for name in others if whose[name] != whose[first]]:
+        raise ValueError(
+            f"Expected parts of one network on the same images, but got others in {output / strange[0]} "
+            f"than in {output / first}. Take another `--output`."
+        )
     for study, file in {"exiaa_imagenet": "exiaa", "top_k_imagenet": "top_k"}.items():
         directories = [output / name for name, part in PARTS.items() if part.study == study]
         table = read_samples(directories).round(5)
         table.to_parquet(RESULTS / f"{file}.parquet", index=False)
-    cards = {name: json.loads((output / name / "card.json").read_text()) for name in PARTS}
-    first = next(iter(cards.values()))
+    network, weights, _ = whose[first]
     content = {
-        "weights_sha256": next(iter(first["checkpoints"].values()))["weights_sha256"],
-        "network": next(iter(first["checkpoints"])),
-        "versions": first["versions"],
+        "weights_sha256": weights,
+        "network": network,
+        "versions": cards[first]["versions"],
         "parts": {name: _described(card, output / name) for name, card in cards.items()},
     }
     (RESULTS / "card.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _subject(card: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the network, the checksum of its weights and that of the images."""
+    ((network, entry),) = card["checkpoints"].items()
+    return network, entry["weights_sha256"], card["data"]["sha256"]["test"]
 
 
 def _described(card: Mapping[str, Any], directory: Path) -> dict[str, Any]:

@@ -364,6 +364,26 @@ def test_a_classifier_that_is_read_back_goes_on_from_its_own_weights(tmp_path):
     torch.testing.assert_close(vector_of(module.model), before, rtol=0, atol=1e-6)
 
 
+class Refusing(Witness):
+    """It cannot be prepared."""
+
+    def prepare(self, model, donors):
+        raise ValueError("no donors")
+
+
+def test_a_training_that_cannot_begin_leaves_a_classifier_its_own_weights(tmp_path):
+    torch.save(tiny_network(channels=3).float().state_dict(), tmp_path / "start.pt")
+    run = trainer(tmp_path)
+    run.fit(classifier(optimizer=sgd(1e-9)), TinyData())
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    options = {"model": learned(), "regime": Refusing(), "warm_start": tmp_path / "start.pt"}
+    module = LitClassifier.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=False, **options)
+    before = vector_of(module.model)
+    with pytest.raises(ValueError, match="no donors"):
+        trainer(tmp_path).fit(module, TinyData())
+    assert torch.equal(vector_of(module.model), before)
+
+
 def test_only_training_needs_the_warm_start(tmp_path):
     module = classifier(warm_start=tmp_path / "missing.pt")
     trainer(tmp_path).validate(module, TinyData(), verbose=False)

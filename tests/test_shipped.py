@@ -1,7 +1,9 @@
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -21,6 +23,12 @@ def test_a_file_that_is_not_here_is_the_packages(tmp_path, monkeypatch):
     assert with_shipped(["-c", name]) == ["-c", name]
 
 
+def test_every_folder_of_modules_is_a_package():
+    listed = tomllib.loads((CONFIGS.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    modules = [path.relative_to(CONFIGS.parent) for path in (CONFIGS.parent / "lit_xai").rglob("*.py")]
+    assert sorted(listed) == sorted({".".join(path.parts[:-1]) for path in modules} | {"lit_xai.configs"})
+
+
 # Of a copy: what an earlier build left in the checkout is no part of this one.
 @pytest.mark.slow
 def test_a_built_package_holds_every_module_and_every_configuration(tmp_path):
@@ -36,10 +44,22 @@ def test_a_built_package_holds_every_module_and_every_configuration(tmp_path):
     subprocess.run([*build, "--wheel-dir", str(tmp_path), str(source)], check=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        wheel.extractall(tmp_path / "installed")
     modules = {name for name in sources if name.startswith("lit_xai/")}
     configurations = {f"lit_xai/{name}" for name in sources if name.startswith("configs/")}
     assert len(configurations) > 100
     assert inside == modules | configurations
+    code = "from lit_xai.shipped import with_shipped\nprint(*with_shipped(['configs/evaluate/quick.yaml']))"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / "installed/lit_xai/configs/evaluate/quick.yaml")
 
 
 def test_a_similar_file_is_found(tmp_path, monkeypatch):

@@ -78,7 +78,10 @@ def _check_names(directory: Path, names: Sequence[str], own: Mapping[Split, Path
                 f"Expected folders train, val and test in {directory}, but got {name}. Rename it."
             )
         if name not in own:
-            raise ValueError(f"Expected class folders in {directory / name}, but got none. Add them.")
+            raise ValueError(
+                f"Expected class folders in {directory / name}, but got none. "
+                "Add them, or move the folder away."
+            )
 
 
 def folder_names(directory: Path) -> list[str]:

@@ -22,8 +22,8 @@ class SmallViT(nn.Module):
         heads: Number of attention heads in each.
 
     Raises:
-        ValueError: If there is no patch or head, the patches do not fill the image, or the heads do not share
-            the width.
+        ValueError: If a size or number is below 1, the patches do not fill the image, or the heads do not
+            share the width.
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class SmallViT(nn.Module):
         heads: int = 4,
     ) -> None:
         super().__init__()
-        for name, count in {"patch_size": patch_size, "heads": heads}.items():
+        counts = {"size": size, "patch_size": patch_size, "width": width, "depth": depth, "heads": heads}
+        for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"Expected `{name}` of at least 1, but got {count}.")
         if size % patch_size:

@@ -141,8 +141,21 @@ def wilson_intervals(share: ArrayLike, count: ArrayLike, level: float = LEVEL) -
 def mean_interval(parts: Moments, level: float = LEVEL) -> tuple[Numbers, Numbers]:
     """Return Student's t intervals of means, NaN for fewer than two numbers."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        half = special.stdtrit(parts.count - 1.0, (1 + level) / 2) * parts.deviation / np.sqrt(parts.count)
+        half = half_interval(parts.deviation / np.sqrt(parts.count), parts.count, level)
         return parts.mean - half, parts.mean + half
+
+
+def half_interval(error: ArrayLike, count: ArrayLike, level: float = LEVEL) -> Numbers:
+    """Return half the length of Student's t intervals of means.
+
+    Args:
+        error: Standard errors.
+        count: How many numbers each mean is made of.
+        level: Of the interval.
+    """
+    numbers = np.asarray(count, dtype=np.float64)
+    half: Numbers = special.stdtrit(numbers - 1, (1 + level) / 2) * np.asarray(error, dtype=np.float64)
+    return half
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> Difference:

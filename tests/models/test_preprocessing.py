@@ -72,15 +72,16 @@ def test_a_network_of_timm_without_settings_has_timms_own(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("settings", "found"),
     [
-        ("deepseek_vit_412m.deepseek_v4_1_flash", "cut by border"),
-        ("vit_base_patch16_sapiens2.fb", "made for 1024 x 768 pixels"),
+        (PretrainedCfg(input_size=(3, 64, 64), crop_mode="border"), "cut by border"),
+        (PretrainedCfg(input_size=(3, 1024, 768)), "made for 1024 x 768 pixels"),
     ],
 )
-def test_what_is_no_square_from_the_centre_is_refused(name, found):
-    with pytest.raises(ValueError, match=rf"squares from the centre, but got {name}, .*{found}.*Set `size`"):
-        released_preprocessing(f"timm/{name}")
+def test_what_is_no_square_from_the_centre_is_refused(settings, found, monkeypatch):
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: settings)
+    with pytest.raises(ValueError, match=rf"from the centre, but got resnet18, .*{found}.*Set `size`"):
+        released_preprocessing("timm/resnet18")
 
 
 def test_the_share_gives_timm_the_same_side_again():

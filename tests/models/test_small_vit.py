@@ -38,7 +38,7 @@ def test_attention_is_not_one_kernel():
     assert flags == [False, False]
 
 
-@pytest.mark.parametrize("option", ["patch_size", "heads"])
-def test_there_are_patches_and_heads(option):
+@pytest.mark.parametrize("option", ["size", "patch_size", "width", "depth", "heads"])
+def test_nothing_is_empty(option):
     with pytest.raises(ValueError, match=rf"^Expected `{option}` of at least 1, but got 0\."):
         SmallViT(**{option: 0})

@@ -18,8 +18,6 @@ from lit_xai.reporting.plots.words import capital, printable, slug
 from lit_xai.reporting.reading import Results
 
 _ACCURACIES = {"val/accuracy": "accuracy", "val/pgd_accuracy": "accuracy under PGD"}
-# Standard errors on each side of a mean: 95 % of a normal distribution.
-_REACH = 1.96
 _RADIUS = "radius, in pixel units of [0, 1]"
 
 
@@ -192,8 +190,8 @@ def _epoch_lines(place: int, unit: Unit, found: dict[str, Series]) -> list[Line]
 
 
 def _line(place: int, label: str, line: Series) -> Line:
-    reach = _REACH * line.errors
-    return Line(0, place, label, line.epochs, line.values, line.values - reach, line.values + reach)
+    low, high = line.values - line.reach, line.values + line.reach
+    return Line(0, place, label, line.epochs, line.values, low, high)
 
 
 def _averaged(unit: Unit, found: dict[str, Series]) -> Series:
@@ -201,5 +199,5 @@ def _averaged(unit: Unit, found: dict[str, Series]) -> Series:
     shared = sorted(set.intersection(*(set(line.epochs) for line in found.values())))
     epochs: Floats = np.array(shared, dtype=np.float64)
     values = {name: line.values[np.isin(line.epochs, epochs)] for name, line in found.items()}
-    # How far images move it says nothing of other seeds, which are drawn beside it.
-    return Series(epochs, over_seeds(unit, values), np.zeros_like(epochs))
+    # The seeds are drawn beside it: an interval over images would say nothing of other ones.
+    return Series(epochs, over_seeds(unit, values), np.full_like(epochs, np.nan))

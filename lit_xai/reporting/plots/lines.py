@@ -108,7 +108,9 @@ def _note(lines: Sequence[Line], layers: Sequence[int]) -> str:
 
 
 def _span(lines: Sequence[Line]) -> tuple[float, float]:
-    ends = np.concatenate([np.concatenate((line.low, line.high, line.value)) for line in lines])
+    # Intervals of seeds and of controls are not drawn.
+    seen = [(line.low, line.high, line.value) if line.is_main else (line.value,) for line in lines]
+    ends = np.concatenate([np.concatenate(columns) for columns in seen])
     return float(np.nanmin(ends)), float(np.nanmax(ends))
 
 

@@ -7,17 +7,21 @@ import numpy as np
 import pandas as pd
 
 from lit_xai.reporting.reading import Results
+from lit_xai.reporting.statistics import half_interval
 
 _COMPANIONS = ("_count", "_stderr", "_kept")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Series(NamedTuple):
-    """A logged number over epochs, counted from 1, and its standard errors: 0 where none was logged."""
+    """A logged number over epochs, counted from 1, and half its 95 % interval.
+
+    The interval is Student's over the samples, NaN where their number or standard error was not logged.
+    """
 
     epochs: Floats
     values: Floats
-    errors: Floats
+    reach: Floats
 
 
 class Grid(NamedTuple):
@@ -41,13 +45,14 @@ def series(results: Results, key: str) -> dict[str, Series]:
         results: Of an evaluation.
         key: Such as `val/accuracy`.
     """
-    rows, errors = _logged(results, key), _logged(results, f"{key}_stderr")
+    rows, errors, counts = (_logged(results, f"{key}{ending}") for ending in ("", "_stderr", "_count"))
     found = {}
     for name in results.checkpoints:
         own = rows[rows.index.get_level_values("checkpoint") == name]
         if len(own):
-            columns = (own.index.get_level_values("epoch"), own, errors.reindex(own.index).fillna(0.0))
-            found[name] = Series(*(np.asarray(column, dtype=np.float64) for column in columns))
+            epochs = own.index.get_level_values("epoch").to_numpy(dtype=np.float64)
+            reach = half_interval(errors.reindex(own.index), counts.reindex(own.index))
+            found[name] = Series(epochs, np.asarray(own, dtype=np.float64), reach)
     return found
 
 

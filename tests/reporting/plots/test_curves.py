@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -197,15 +199,30 @@ def test_epochs_of_accuracy_and_of_robustness(results):
     assert [text.get_text() for text in plots[1].figure.texts[-3:]] == ["top-k attack", "", "epoch"]
 
 
-def test_standard_errors_of_an_epoch_are_a_band(changed, results):
+def with_errors(results, names, epochs=(1, 2, 3)):
     key = "robustness/integrated_gradients/top_k/top_k"
-    rows = [("pgd", epoch, f"{key}_stderr", 0.01 * epoch) for epoch in (1, 2, 3)]
-    errors = pd.DataFrame(rows, columns=results.training.columns)
-    plot = epoch_curves(changed(training=pd.concat([results.training, errors])))[1]
-    corners = plot.figure.axes[1].collections[1].get_paths()[0].vertices
-    ends = {(x, round(y, 6)) for x, y in corners if x == 3}
-    assert ends == {(3, round(0.55 - 0.0588, 6)), (3, round(0.55 + 0.0588, 6))}
+    rows = [(name, epoch, f"{key}_stderr", 0.1 * epoch) for name in names for epoch in epochs]
+    return pd.concat([results.training, pd.DataFrame(rows, columns=results.training.columns)])
+
+
+def test_the_interval_of_an_epoch_is_a_band(changed, results):
+    plot = epoch_curves(changed(training=with_errors(results, results.checkpoints, (1, 3))))[1]
+    panel = plot.figure.axes[1]
+    corners = np.concatenate([path.vertices for path in panel.collections[1].get_paths()])
+    # Student's t of 60 samples; of the epoch between nothing is known.
+    reach = 2.0009954 * 0.3
+    assert {round(y, 5) for x, y in corners if x == 3} == {round(0.55 - reach, 5), round(0.55 + reach, 5)}
+    assert not [x for x, _ in corners if x == 2]
     assert plot.figure.texts[-2].get_text() == "shaded: 95 % interval"
+    assert panel.get_ylim()[1] > 0.55 + reach
+
+
+def test_intervals_of_seeds_are_not_drawn_and_take_no_room(seeds):
+    before = epoch_curves(seeds)[1].figure
+    names = [name for name in seeds.checkpoints if name != "alone"]
+    after = epoch_curves(dataclasses.replace(seeds, training=with_errors(seeds, names)))[1].figure
+    assert after.axes[1].get_ylim() == before.axes[1].get_ylim()
+    assert after.texts[-2].get_text() == before.texts[-2].get_text()
 
 
 def test_one_epoch_is_a_point(changed, results):

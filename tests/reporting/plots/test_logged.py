@@ -1,4 +1,7 @@
+import numpy as np
 import pandas as pd
+import pytest
+from scipy import stats
 
 from lit_xai.reporting.plots.logged import grids, series
 
@@ -15,17 +18,19 @@ def test_a_series_has_the_last_value_of_an_epoch_in_order(changed):
     assert list(found) == ["pgd"]
     assert found["pgd"].epochs.tolist() == [1, 2]
     assert found["pgd"].values.tolist() == [0.1, 0.3]
-    assert found["pgd"].errors.tolist() == [0, 0]
+    assert np.isnan(found["pgd"].reach).all()
 
 
-def test_a_series_has_the_standard_errors_of_its_checkpoint_and_epoch(changed):
-    rows = [("pgd", 1, "a", 0.1), ("pgd", 2, "a", 0.2), ("natural", 2, "a", 0.3)]
-    errors = [("natural", 2, "a_stderr", 0.03), ("pgd", 2, "a_stderr", 0.02), ("pgd", 3, "a_stderr", 0.05)]
-    found = series(changed(training=log(*rows, *errors)), "a")
-    assert {name: line.errors.tolist() for name, line in found.items()} == {
-        "natural": [0.03],
-        "pgd": [0, 0.02],
-    }
+def test_the_interval_is_that_of_the_scores_of_its_checkpoint_and_epoch(changed):
+    scores = np.array([0.1, 0.4, 0.2, 0.9, 0.3])
+    rows = [("pgd", 1, "a", 0.1), ("pgd", 2, "a", scores.mean()), ("natural", 2, "a", 0.3)]
+    errors = [("natural", 2, "a_stderr", 0.03), ("pgd", 2, "a_stderr", stats.sem(scores))]
+    counts = [(name, epoch, "a_count", 5.0) for name, epoch in (("natural", 1), ("pgd", 1), ("pgd", 2))]
+    found = series(changed(training=log(*rows, *errors, *counts)), "a")
+    low, high = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
+    assert found["pgd"].reach[1] == pytest.approx((high - low) / 2)
+    # Unknown without both numbers.
+    assert np.isnan([found["pgd"].reach[0], found["natural"].reach[0]]).all()
 
 
 def test_a_grid_is_that_of_the_headline_metric(results):
