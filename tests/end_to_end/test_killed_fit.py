@@ -20,10 +20,12 @@ CALLS = {"step": ((6, 10), (1, 5)), "attack": ((2, 3), (1, 2)), "checkpoint": ((
 
 def started(directory: Path, arguments: list[str], marked: list[str] | None = None) -> subprocess.Popen:
     program = ROOT / "tests" / "end_to_end" / "marked_fit.py" if marked else ROOT / "train.py"
+    # The process in which W&B keeps runs for these tests would hold that of a killed child.
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     return subprocess.Popen(
         [sys.executable, str(program), *(marked or []), "fit", *arguments],
         cwd=directory,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"},
+        env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
