@@ -21,6 +21,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lit_xai.refusal import one_line_errors  # noqa: E402
+
 RESULTS = ROOT / "results" / "imagenet"
 EVALUATE = ROOT / "configs" / "evaluate"
 # Donors beside the first are looked for at one setting: that tells how many images have them.
@@ -167,7 +169,7 @@ def collect(output: Path) -> None:
     """Write what the page needs from finished evaluations into results/imagenet, without paths.
 
     Raises:
-        ValueError: If the parts are of different networks or images.
+        ValueError: If the parts are of different networks.
     """
     from scripts.exiaa_imagenet import read_samples
 
@@ -176,14 +178,14 @@ def collect(output: Path) -> None:
     first, *others = whose
     if strange := [name for name in others if whose[name] != whose[first]]:
         raise ValueError(
-            f"Expected parts of one network on the same images, but got others in {output / strange[0]} "
-            f"than in {output / first}. Take another `--output`."
+            f"Expected parts of one network, but got {whose[strange[0]][0]} in {output / strange[0]}, which "
+            f"is not what {output / first} measured. Take another `--output`."
         )
     for study, file in {"exiaa_imagenet": "exiaa", "top_k_imagenet": "top_k"}.items():
         directories = [output / name for name, part in PARTS.items() if part.study == study]
         table = read_samples(directories).round(5)
         table.to_parquet(RESULTS / f"{file}.parquet", index=False)
-    network, weights, _ = whose[first]
+    network, weights = whose[first]
     content = {
         "weights_sha256": weights,
         "network": network,
@@ -193,10 +195,10 @@ def collect(output: Path) -> None:
     (RESULTS / "card.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _subject(card: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return the network, the checksum of its weights and that of the images."""
+def _subject(card: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the network and the checksum of its weights."""
     ((network, entry),) = card["checkpoints"].items()
-    return network, entry["weights_sha256"], card["data"]["sha256"]["test"]
+    return network, entry["weights_sha256"]
 
 
 def _described(card: Mapping[str, Any], directory: Path) -> dict[str, Any]:
@@ -244,4 +246,6 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(parser().parse_args())
+    given = parser().parse_args()
+    with one_line_errors():
+        main(given)
