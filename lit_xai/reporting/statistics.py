@@ -146,13 +146,7 @@ def mean_interval(parts: Moments, level: float = LEVEL) -> tuple[Numbers, Number
 
 
 def half_interval(error: ArrayLike, count: ArrayLike, level: float = LEVEL) -> Numbers:
-    """Return half the length of Student's t intervals of means.
-
-    Args:
-        error: Standard errors.
-        count: How many numbers each mean is made of.
-        level: Of the interval.
-    """
+    """Return half of Student's t intervals of means of so many numbers, from their standard errors."""
     numbers = np.asarray(count, dtype=np.float64)
     half: Numbers = special.stdtrit(numbers - 1, (1 + level) / 2) * np.asarray(error, dtype=np.float64)
     return half

@@ -143,11 +143,6 @@ def _order(line: Line) -> tuple[bool, bool]:
     return line.is_main, bool(line.dashes)
 
 
-def _phase(line: Line, count: int) -> float:
-    """Return where the dashes of a line begin, so that those of lines on each other take turns."""
-    return sum(line.dashes) * line.unit / max(count, 1)
-
-
 def covers(upper: Line, lower: Line, distance: float) -> bool:
     """Return whether a line hides a part of another one: two neighbouring points, or all it has.
 
@@ -168,7 +163,9 @@ def covers(upper: Line, lower: Line, distance: float) -> bool:
 def _draw(panel: Axes, line: Line, above: int, units: Sequence[Unit]) -> None:
     look, options = units[line.unit].look, _THINNER
     if line.dashes:
-        options = {"linestyle": (_phase(line, len(units)), line.dashes), "linewidth": 1.4}
+        # The dashes of lines on each other take turns.
+        phase = sum(line.dashes) * line.unit / len(units)
+        options = {"linestyle": (phase, line.dashes), "linewidth": 1.4}
     elif line.is_main:
         options = {"linestyle": look.line, "linewidth": _WIDE + _BESIDE * above}
         panel.fill_between(line.horizontal, line.low, line.high, color=look.colour, alpha=0.16, linewidth=0)
